@@ -1,0 +1,162 @@
+"""Addresses and patterns: `topic/subject...`, the same from every protocol.
+
+A topic is a legal Kafka name; names that begin with `_` are internal. A subject is the
+rest: segments of any UTF-8 without `/ + # *` as a whole wildcard and without control
+characters; segments may be empty. Patterns have one language inside: `*` is one
+segment, `**` zero or more, anywhere; `+` and `#` are accepted for them.
+Doors convert their own spelling; what they hand in is this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.errors import InvalidAddress
+
+MAX_TOPIC = 249
+#: Kafka stores the subject as a header and a key; this keeps both far below its limits.
+MAX_SUBJECT_BYTES = 4096
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}\Z")
+_SUBJECT_ILLEGAL = re.compile(r"[+#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_WILDCARDS = {"*": "*", "+": "*", "**": "**", "#": "**"}
+
+
+def check_topic(name: str, *, internal: bool = False) -> str:
+    """Return `name` if it is a legal topic name, else raise InvalidAddress.
+
+    Names that begin with `_` are refused unless `internal`; `.` and `..` are not legal
+    in Kafka.
+    """
+    if not _TOPIC.match(name) or name in (".", ".."):
+        raise InvalidAddress(
+            f"{name[:80]!r} is not a topic name: 1 to {MAX_TOPIC} of the characters A-Z a-z 0-9 . _ -"
+        )
+    if name[0] == "_" and not internal:
+        raise InvalidAddress(f"topic {name!r} is internal: names that begin with '_' are reserved")
+    return name
+
+
+def subject_fault(subject: str) -> str | None:
+    """Say what is wrong with a subject, or None. For hot paths that collect faults."""
+    if _SUBJECT_ILLEGAL.search(subject):
+        return "a subject has no '+', '#' or control characters"
+    if "*" in subject and not _WILDCARDS.keys().isdisjoint(subject.split("/")):
+        return "'*' and '**' are wildcards, not subject segments"
+    if len(subject) > MAX_SUBJECT_BYTES // 4 and len(subject.encode()) > MAX_SUBJECT_BYTES:
+        return f"a subject has at most {MAX_SUBJECT_BYTES} bytes"
+    return None
+
+
+def check_subject(subject: str) -> str:
+    """Return `subject` if it is legal, else raise InvalidAddress."""
+    fault = subject_fault(subject)
+    if fault:
+        raise InvalidAddress(f"subject {subject[:80]!r}: {fault}")
+    return subject
+
+
+def split_address(address: str) -> tuple[str, str | None]:
+    """`signals/equities/AAPL` -> `("signals", "equities/AAPL")`; no slash: no subject.
+
+    Raises InvalidAddress; wildcards are not part of an address.
+    """
+    topic, slash, subject = address.partition("/")
+    check_topic(topic)
+    return topic, check_subject(subject) if slash else None
+
+
+class Pattern(msgspec.Struct, frozen=True):
+    """A parsed address pattern: one topic segment and the subject's segments.
+
+    `segments` is None for "events without a subject" (`t` alone); `("**",)` matches any
+    subject and none (`t/**`). Segments are literal, `*` or `**`.
+    """
+
+    topic: str
+    segments: tuple[str, ...] | None
+
+    def __str__(self) -> str:
+        return self.topic if self.segments is None else "/".join((self.topic, *self.segments))
+
+    @property
+    def literal_topic(self) -> bool:
+        """True when the topic is named, not matched."""
+        return self.topic not in ("*", "**")
+
+    def matches_topic(self, topic: str) -> bool:
+        """Whether events of `topic` can match; wildcards never match internal topics."""
+        if self.topic == "*" or self.topic == "**":
+            return not topic.startswith(("_", "$"))
+        return topic == self.topic
+
+    def matches(self, topic: str, subject: str | None) -> bool:
+        """Whether an event of `topic` with `subject` (None: it has none) matches."""
+        if not self.matches_topic(topic):
+            return False
+        if self.topic == "**":
+            # "**" swallows the topic and any number of segments after it.
+            tail = () if self.segments is None else self.segments
+            return _match(("**", *tail), (topic, *(subject.split("/") if subject is not None else ())))
+        return matches_subject(self.segments, subject)
+
+
+def parse_pattern(text: str, *, internal: bool = False) -> Pattern:
+    """Parse `signals/equities/+`, `signals/**`, `+/equities/#`, `**`.
+
+    `a/**/**` collapses to `a/**`. Raises InvalidAddress, with the place of the fault.
+    """
+    topic, slash, rest = text.partition("/")
+    if topic in _WILDCARDS:
+        topic = _WILDCARDS[topic]
+    else:
+        check_topic(topic, internal=internal)
+    return Pattern(topic, parse_subject_pattern(rest) if slash else None)
+
+
+def parse_subject_pattern(text: str) -> tuple[str, ...]:
+    """Parse the subject part of a pattern into its segments."""
+    segments: list[str] = []
+    for place, segment in enumerate(text.split("/"), 1):
+        wild = _WILDCARDS.get(segment)
+        if wild is None and _SUBJECT_ILLEGAL.search(segment):
+            raise InvalidAddress(
+                f"pattern {text[:80]!r}, segment {place}: '+' and '#' stand alone, and there are no control characters"
+            )
+        if wild == "**" and segments and segments[-1] == "**":
+            continue
+        segments.append(segment if wild is None else wild)
+    return tuple(segments)
+
+
+def matches_subject(segments: Sequence[str] | None, subject: str | None) -> bool:
+    """Whether a subject matches the segments of a pattern (see `Pattern`)."""
+    if segments is None:
+        return subject is None
+    if subject is None:
+        return len(segments) == 1 and segments[0] == "**"
+    if len(segments) == 1 and segments[0] == "**":
+        return True
+    return _match(segments, subject.split("/"))
+
+
+def _match(pattern: Sequence[str], parts: Sequence[str]) -> bool:
+    # The classic glob walk with one remembered "**": linear space, no recursion, and at
+    # worst pattern x parts steps, so that a hostile pattern cannot blow up.
+    at, part, star, resume = 0, 0, -1, 0
+    while part < len(parts):
+        if at < len(pattern) and pattern[at] == "**":
+            star, resume, at = at, part, at + 1
+        elif at < len(pattern) and (pattern[at] == "*" or pattern[at] == parts[part]):
+            at, part = at + 1, part + 1
+        elif star >= 0:
+            resume += 1
+            at, part = star + 1, resume
+        else:
+            return False
+    while at < len(pattern) and pattern[at] == "**":
+        at += 1
+    return at == len(pattern)

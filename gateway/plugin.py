@@ -1,0 +1,99 @@
+"""The seam: all that a protocol plug-in may import from the gateway.
+
+A plug-in is an object found through the entry-point group `linkspan.protocols`, under the name
+of its listener. It is constructed without side effects; `build` makes a listener from settings
+that were already checked; `start`, `drain` and `close` are its life.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from auth.principal import ANONYMOUS, Principal
+from gateway.address import Pattern, check_subject, check_topic, parse_pattern, parse_subject_pattern, split_address
+from gateway.bus.contract import Batch, Position, TopicInfo, TopicSettings
+from gateway.config.model import Limits, ListenerSettings
+from gateway.delivery.position import Start, parse_start
+from gateway.delivery.reader import Delivery, Gap, Page, Reader, ReadRequest, Stream
+from gateway.errors import Fault, Kind, LinkspanError
+from gateway.event import Event, Value
+from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event
+from gateway.ingress import Ingress
+from gateway.operate.metrics import Counter, Gauge, Histogram, Metrics
+from gateway.topics import TopicDefaults, Topics, TopicView
+
+
+class BoundAddress(msgspec.Struct, frozen=True):
+    """Where a listener can be reached, as printed at start and served at admin `/listeners`."""
+
+    listener: str
+    url: str
+    host: str
+    port: int
+    tls: bool = False
+
+
+class Connection(msgspec.Struct):
+    """A client as operators see it (admin, `/v1/connections`)."""
+
+    id: str
+    protocol: str
+    peer: str
+    principal: str
+    since: str
+
+
+class Gateway(Protocol):
+    """What the core gives to a plug-in."""
+
+    name: str
+    ingress: Ingress
+    reader: Reader
+    topics: Topics
+    metrics: Metrics
+    limits: Limits
+    logger: Any
+    anonymous: bool
+    """Whether a client without credentials is served (as ANONYMOUS)."""
+
+    def tls(self, settings: ListenerSettings) -> ssl.SSLContext | None:
+        """The context for a listener, reloaded when its files change; None without TLS."""
+
+    def authenticate(self, credentials: str | None) -> Principal:
+        """Raises Unauthenticated."""
+
+
+class Listener(Protocol):
+    async def start(self) -> list[BoundAddress]:
+        """Bind and serve. Raises OSError when a port cannot be had (reported with its place)."""
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing new, finish what was begun, tell clients to reconnect elsewhere."""
+
+    async def close(self) -> None:
+        """Let go of everything at once. Idempotent; also called after a failed start."""
+
+
+class Plugin(Protocol):
+    name: str
+    default_port: int
+    settings: type[ListenerSettings]
+    """A subclass with the plug-in's own keys; its faults are reported by file and line."""
+
+    def build(self, settings: Any, gateway: Gateway) -> Listener: ...
+
+
+OnClose = Callable[[], None]
+
+__all__ = [
+    "ANONYMOUS", "Batch", "BoundAddress", "Connection", "Counter", "Delivery", "Event", "Fault", "Gap", "Gateway",
+    "Gauge", "Histogram", "Ingress", "Kind", "Limits", "LinkspanError", "Listener", "ListenerSettings", "Metrics",
+    "OnClose", "Page", "Pattern", "Plugin", "Position", "Principal", "ReadRequest", "Reader", "Start", "Stream",
+    "TopicDefaults", "TopicInfo", "TopicSettings", "TopicView", "Topics", "Value", "adapt", "check_subject",
+    "check_topic", "decode_batch", "decode_event", "encode_batch", "encode_event", "parse_pattern", "parse_start",
+    "parse_subject_pattern", "split_address",
+]  # fmt: skip
