@@ -21,7 +21,7 @@ MAX_ATTRIBUTE_BYTES = 64 * 1024
 
 _NAME = re.compile(r"[a-z0-9]{1,64}\Z")
 # CloudEvents 1.0.2, 2.4 (String): no control characters, surrogates or noncharacters.
-_STRING_ILLEGAL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+STRING_ILLEGAL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _TIME = re.compile(
     r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt](?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?"
     r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)\Z"
@@ -80,6 +80,11 @@ def canonical(value: Value) -> str:
     return str(value)
 
 
+def name_legal(name: str) -> bool:
+    """Whether an attribute may have this name (see `attribute_fault`)."""
+    return _NAME.match(name) is not None and name != "data"
+
+
 def attribute_fault(name: str, value: object) -> str | None:
     """Say what is wrong with one attribute, or None when it is legal.
 
@@ -96,7 +101,7 @@ def attribute_fault(name: str, value: object) -> str | None:
         return None if type(value) is bool or value in _INTEGER else "integers have 32 bits"
     if type(value) is not str:
         return f"must be a string, an integer or a boolean, not {type(value).__name__}"
-    if _STRING_ILLEGAL.search(value):
+    if STRING_ILLEGAL.search(value):
         return "has a control character, surrogate or noncharacter"
     if len(value) > MAX_ATTRIBUTE_BYTES // 4 and len(value.encode()) > MAX_ATTRIBUTE_BYTES:
         return f"is longer than {MAX_ATTRIBUTE_BYTES} bytes"
