@@ -21,12 +21,19 @@ MAX_ATTRIBUTE_BYTES = 64 * 1024
 
 _NAME = re.compile(r"[a-z0-9]{1,64}\Z")
 # CloudEvents 1.0.2, 2.4 (String): no control characters, surrogates or noncharacters.
-STRING_ILLEGAL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+STRING_ILLEGAL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
 _TIME = re.compile(
     r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt](?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?"
-    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)\Z"
+    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)\Z",
+    re.ASCII,
 )
-_URI_ILLEGAL = re.compile(r'[\s<>"{}|\\^`]')
+# RFC 3986, 2: neither reserved nor unreserved, or a percent sign without its two digits.
+_URI_ILLEGAL = re.compile(r'[\s<>"{}|\\^`]|%(?![0-9A-Fa-f]{2})')
+_DAYS = {"04": "30", "06": "30", "09": "30", "11": "30"}
 _INTEGER = range(-(2**31), 2**31)
 
 
@@ -136,7 +143,14 @@ def _uri(value: str) -> str | None:
 
 
 def _time(value: str) -> str | None:
-    return None if _TIME.match(value) else "is not an RFC 3339 time"
+    if not _TIME.match(value):
+        return "is not an RFC 3339 time"
+    month, day = value[5:7], value[8:10]
+    if month == "02":
+        year = int(value[:4])
+        leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+        return "names a day that its month does not have" if day > ("29" if leap else "28") else None
+    return "names a day that its month does not have" if day > _DAYS.get(month, "31") else None
 
 
 def _version(value: str) -> str | None:

@@ -1,0 +1,325 @@
+"""The CloudEvents JSON format (1.0.2), shared by every door. Pure: bytes in, events out.
+
+Decoding has two halves. Events that look like ones seen before take the learned decoders of
+`gateway.shapes`; everything else, and everything that is not plainly legal, takes the exact
+path here, which names each fault with its place. Data of JSON content types keeps its bytes.
+
+Encoding splices data into the envelope only after it was decoded once as a single JSON value:
+an unchecked splice would let a payload forge attributes. Anything else goes as `data_base64`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from gateway.errors import Fault, InvalidEvent, TooLarge
+from gateway.event import Event, Value, attribute_fault, event_faults, now_rfc3339, uuid7
+from gateway.shapes import Shapes, data_of, is_json
+
+MAX_FAULTS = 20
+
+_shapes = Shapes()
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_string = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.Encoder().encode
+_INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)\Z")
+
+
+def decode_event(body: bytes) -> Event:
+    """Decode one structured event (`application/cloudevents+json`).
+
+    Raises InvalidEvent with a Fault per defect, `where` being the attribute, `data` or `body`.
+    """
+    event = _shapes.one(body)
+    if event is not None:
+        return event
+    _check_text(body)
+    result = _exact(body, "", None)
+    if type(result) is Event:
+        return result
+    raise _refusal("the event is not a CloudEvent", result)
+
+
+def decode_batch(body: bytes, max_events: int) -> list[Event]:
+    """Decode a JSON array of structured events (`application/cloudevents-batch+json`).
+
+    All or nothing: raises InvalidEvent with the first 20 faults of the whole batch, `index`
+    being the position of the event and `where` as in `events[3].source`; TooLarge for more
+    than `max_events`. An empty array is legal and gives [].
+    """
+    events = _shapes.batch(body)
+    if events is None:
+        events = _decode_mixed(body, max_events)
+    elif len(events) > max_events:
+        raise _too_many(len(events), max_events)
+    return events
+
+
+def encode_event(event: Event) -> bytes:
+    """One structured event. It has no line break unless there is one between tokens of its data.
+
+    `data` is a JSON value as it came, or a string for textual content types; other payloads,
+    and such as are not what their content type says, become `data_base64`.
+    """
+    attributes = event.attributes
+    data = event.data
+    head = _encode(attributes)
+    if data is None:
+        return head
+    content_type = attributes.get("datacontenttype")
+    if is_json(content_type):  # type: ignore[arg-type]
+        try:
+            _decode_raw(data)
+            if not data.isascii():
+                data.decode()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            return b'%b,"data":%b}' % (head[:-1], data)
+    elif _is_text(str(content_type)):
+        try:
+            return b'%b,"data":%b}' % (head[:-1], _encode(data.decode()))
+        except UnicodeDecodeError:
+            pass
+    return b'%b,"data_base64":"%b"}' % (head[:-1], b2a_base64(data, newline=False))
+
+
+def encode_batch(events: Sequence[Event]) -> bytes:
+    """A JSON array of structured events."""
+    return b"[%b]" % b",".join(map(encode_event, events))
+
+
+def adapt(
+    protocol: str,
+    gateway_name: str,
+    principal_id: str,
+    data: bytes | None,
+    content_type: str | None,
+    subject: str | None,
+    type_: str | None,
+) -> Event:
+    """Make an event of a message that is none: a plain POST, a plain MQTT publish.
+
+    `type_` is the topic's default type or None. Without a content type the data is looked at:
+    JSON, text in UTF-8, or bytes. Raises InvalidEvent for an illegal content type or subject.
+    """
+    source = _sources.get((protocol, gateway_name, principal_id))
+    if source is None:
+        parts = (quote(part, safe="") for part in (gateway_name, protocol, principal_id))
+        source = "//" + "/".join(parts)
+        if len(_sources) < 10_000:
+            _sources[protocol, gateway_name, principal_id] = source
+    attributes: dict[str, Value] = {
+        "specversion": "1.0",
+        "id": uuid7(),
+        "source": source,
+        "type": type_ or f"io.linkspan.{protocol}.message",
+        "time": now_rfc3339(),
+    }
+    faults = []
+    if subject is not None:
+        attributes["subject"] = subject
+        faults.append(("subject", attribute_fault("subject", subject)))
+    if content_type is None and data:
+        attributes["datacontenttype"] = _sniff(data)
+    elif content_type is not None:
+        attributes["datacontenttype"] = content_type
+        faults.append(("datacontenttype", attribute_fault("datacontenttype", content_type)))
+    found = [Fault(where, message) for where, message in faults if message]
+    if found:
+        raise _refusal("the message cannot become an event", found)
+    return Event(attributes, data)
+
+
+_sources: dict[tuple[str, str, str], str] = {}
+_TEXT_TYPE = re.compile(r"text/|application/xml\Z|[^/]+/[^/]+\+xml\Z")
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]*)', re.IGNORECASE)
+_text_types: dict[str, bool] = {}
+
+
+def _is_text(content_type: str) -> bool:
+    """Whether a media type says that the data is text in UTF-8."""
+    known = _text_types.get(content_type)
+    if known is None:
+        charset = _CHARSET.search(content_type)
+        known = bool(_TEXT_TYPE.match(content_type.partition(";")[0].strip().lower())) and (
+            charset is None or charset[1].lower() in ("utf-8", "utf8", "us-ascii")
+        )
+        if len(_text_types) < 1000:
+            _text_types[content_type] = known
+    return known
+
+
+def _sniff(data: bytes) -> str:
+    try:
+        text = data.decode()
+        if data[0] in b'{["-0123456789tfn':
+            _decode_raw(data)
+            return "application/json"
+    except UnicodeDecodeError:
+        return "application/octet-stream"
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    return "application/octet-stream" if "\0" in text else "text/plain; charset=utf-8"
+
+
+def _refusal(message: str, faults: list[Fault]) -> InvalidEvent:
+    first = faults[0]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return InvalidEvent(f"{message}: {first.where} {first.message}{more}", faults=tuple(faults[:MAX_FAULTS]))
+
+
+def _too_many(count: int, limit: int) -> TooLarge:
+    return TooLarge(f"a batch has at most {limit} events, not {count}", limit=limit, count=count)
+
+
+def _check_text(body: bytes) -> None:
+    # The decoder does not look into strings that it passes over as raw JSON.
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise _refusal("the body is not UTF-8", [Fault("body", f"is not UTF-8 at byte {error.start}")]) from None
+
+
+def _malformed(error: Exception) -> Fault:
+    if isinstance(error, RecursionError):
+        return Fault("body", "is nested too deeply")
+    return Fault("body", f"is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+
+
+def _decode_mixed(body: bytes, max_events: int) -> list[Event]:
+    """Event by event: the learned decoders where they fit, else the exact path."""
+    _check_text(body)
+    try:
+        raws = _decode_list(body)
+    except msgspec.ValidationError:
+        fault = Fault("body", "must be a JSON array of events")
+        raise _refusal("the batch is not a CloudEvents batch", [fault]) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise _refusal("the batch is not JSON", [_malformed(error)]) from None
+    if len(raws) > max_events:
+        raise _too_many(len(raws), max_events)
+    events: list[Event] = []
+    faults: list[Fault] = []
+    for index, raw in enumerate(map(bytes, raws)):
+        result = _shapes.one(raw) or _exact(raw, f"events[{index}]", index)
+        if type(result) is Event:
+            events.append(result)
+        else:
+            faults += result
+            if len(faults) >= MAX_FAULTS:
+                break
+    if faults:
+        raise _refusal("the batch was refused as a whole", faults)
+    return events
+
+
+def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
+    """One event by the letter of the specification: the event, or what is wrong with it."""
+    try:
+        members = _decode_members(raw)
+    except msgspec.ValidationError:
+        found = f"a JSON object is expected{', not a batch' if raw.lstrip()[:1] == b'[' else ''}"
+        return [Fault(path or "body", found, index)]
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        return [Fault(path or "body", _malformed(error).message, index)]
+    attributes: dict[str, Value] = {}
+    faults: list[tuple[str, str]] = [(name, "is given twice") for name in _duplicates(raw, len(members))]
+    for name, value in members.items():
+        if name in ("data", "data_base64"):
+            continue
+        decoded, fault = _value(bytes(value))
+        if fault:
+            faults.append((name, fault))
+        if decoded is not None:
+            attributes[name] = decoded
+    faulty = {name for name, _ in faults}
+    faults += [fault for fault in event_faults(attributes) if fault[0] not in faulty]
+    data, fault = _data(members, attributes)
+    if fault:
+        faults.append(fault)
+    if faults:
+        prefix = f"{path}." if path else ""
+        return [Fault(prefix + _printable(name), message, index) for name, message in faults[:MAX_FAULTS]]
+    _learn(members, attributes)
+    return Event(attributes, data)
+
+
+def _printable(name: str) -> str:
+    return name if name.isidentifier() and len(name) <= 64 else ascii(name[:64])
+
+
+def _duplicates(raw: bytes, distinct: int) -> list[str]:
+    """Member names that an object has more than once; `distinct` is the number of different ones."""
+    names: list[str] = []
+
+    def outermost(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal names
+        names = [name for name, _ in pairs]  # objects are completed inside out: the last call counts
+
+    # Numbers are not looked at: converting hostile ones costs time or raises.
+    json.loads(raw, object_pairs_hook=outermost, parse_int=str, parse_float=str)
+    if len(names) == distinct:
+        return []
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _value(raw: bytes) -> tuple[Value | None, str | None]:
+    """An attribute's value, None for null (which is as good as absent), and what is wrong."""
+    first = raw[:1]
+    if first == b'"':
+        try:
+            return _decode_string(raw), None
+        except msgspec.DecodeError:
+            return None, "has a lone surrogate"
+    if raw == b"null":
+        return None, None
+    if raw == b"true" or raw == b"false":
+        return raw == b"true", None
+    if first in b"[{":
+        return None, "must be a string, an integer or a boolean"
+    if not _INTEGER.match(raw):
+        return None, "a number has neither fraction nor exponent"
+    return (int(raw), None) if len(raw) <= 11 else (None, "integers have 32 bits")
+
+
+def _data(
+    members: dict[str, msgspec.Raw], attributes: dict[str, Value]
+) -> tuple[bytes | None, tuple[str, str] | None]:
+    """The payload and what is wrong with it; sets the implied content type (1.0.2, 3.1)."""
+    plain, base64 = members.get("data"), members.get("data_base64")
+    if base64 is not None and bytes(base64) != b"null":
+        if plain is not None and bytes(plain) != b"null":
+            return None, ("data_base64", "excludes data: only one of the two may be there")
+        try:
+            return a2b_base64(_decode_string(base64).encode("ascii"), strict_mode=True), None
+        except (msgspec.DecodeError, Base64Error, UnicodeError):
+            return None, ("data_base64", "is not a string in base64")
+    if plain is None:
+        return None, None
+    content_type = attributes.setdefault("datacontenttype", "application/json")
+    try:
+        return data_of(bytes(plain), str(content_type)), None
+    except msgspec.DecodeError:
+        return None, ("data", "has a lone surrogate")
+
+
+def _learn(members: dict[str, msgspec.Raw], attributes: dict[str, Value]) -> None:
+    shape: dict[str, type] = {name: type(attributes.get(name)) for name in members}
+    if "data" in shape:
+        shape["data"] = object
+    if "data_base64" in shape:
+        shape["data_base64"] = str
+    if type(None) not in shape.values() and not ("data" in shape and "data_base64" in shape):
+        _shapes.learn(shape)
