@@ -32,9 +32,7 @@ def check_topic(name: str, *, internal: bool = False) -> str:
     in Kafka.
     """
     if not _TOPIC.match(name) or name in (".", ".."):
-        raise InvalidAddress(
-            f"{name[:80]!r} is not a topic name: 1 to {MAX_TOPIC} of the characters A-Z a-z 0-9 . _ -"
-        )
+        raise InvalidAddress(f"{name[:80]!r} is not a topic name: 1 to {MAX_TOPIC} of the characters A-Z a-z 0-9 . _ -")
     if name[0] == "_" and not internal:
         raise InvalidAddress(f"topic {name!r} is internal: names that begin with '_' are reserved")
     return name

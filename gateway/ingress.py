@@ -1,5 +1,330 @@
 """The way in: authorise, validate, batch per topic, append, answer.
 
-A door calls `publish` with everything it has parsed; `done` is called exactly once, on the
-loop, after the bus has it.
+A door calls `publish` with everything that it has parsed from one socket read; `done` is called
+exactly once, on the loop, after the bus has it (or not). What several clients publish to one
+topic meanwhile goes to the bus as one append: nothing waits when the topic is idle, and while
+appends are under way a batch grows until it is large enough, LINGER has passed, or one of them
+has ended.
 """
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from auth.principal import Principal
+from gateway.bus.contract import Bus, Position
+from gateway.config.model import Limits
+from gateway.errors import (
+    BusUnavailable,
+    Draining,
+    Fault,
+    Forbidden,
+    InvalidEvent,
+    LinkspanError,
+    OutcomeUnknown,
+    TooLarge,
+    Unavailable,
+)
+from gateway.event import Event
+from gateway.operate.metrics import Metrics
+from gateway.topics import Topics, TopicView
+
+Outcome = Sequence[Position] | LinkspanError
+Done = Callable[[Outcome], None]
+Authorise = Callable[[Principal, str], bool]
+
+#: Seconds that a batch may wait for company while others are under way.
+LINGER = 0.002
+#: A batch of this many bytes does not wait.
+FLUSH_BYTES = 256 * 1024
+#: Appends of one topic under way at once.
+IN_FLIGHT = 4
+#: What an event weighs beside its data: attributes, key, objects.
+EVENT_WEIGHT = 512
+
+
+class _Entry:
+    """One `publish` call that waits for its answer."""
+
+    __slots__ = ("done", "events", "since", "weight")
+
+    def __init__(self, events: Sequence[Event], done: Done, weight: int, since: float) -> None:
+        self.events, self.done, self.weight, self.since = events, done, weight, since
+
+
+class _Lane:
+    """What waits for one topic."""
+
+    __slots__ = ("in_flight", "scheduled", "topic", "waiting", "weight")
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.waiting: list[_Entry] = []
+        self.weight = 0
+        self.in_flight = 0
+        self.scheduled: asyncio.Handle | None = None
+
+
+class Ingress:
+    """The one way in, for every door. All calls on the event loop."""
+
+    def __init__(self, bus: Bus, topics: Topics, limits: Limits, metrics: Metrics, authorise: Authorise) -> None:
+        self._bus, self._topics, self._limits, self._authorise = bus, topics, limits, authorise
+        self._lanes: dict[str, _Lane] = {}
+        self._appends: set[asyncio.Task[None]] = set()
+        self._weight = 0
+        self._high = limits.memory // 4
+        self._low = self._high // 2
+        self._waiters: list[Callable[[], None]] = []
+        self._open = True
+        self._closed = False
+        self._events = metrics.counter("linkspan_published_events_total", "Events stored by the bus.")
+        self._bytes = metrics.counter("linkspan_published_bytes_total", "Bytes of data stored by the bus.")
+        self._refused = metrics.counter("linkspan_publish_refused_events_total", "Events refused before the bus.")
+        self._failed = metrics.counter("linkspan_publish_failed_events_total", "Events that the bus did not confirm.")
+        self._calls = metrics.counter("linkspan_bus_appends_total", "Appends to the bus; each holds many events.")
+        self._seconds = metrics.histogram("linkspan_bus_append_seconds", "From the call to the bus's answer.")
+        metrics.gauge_function("linkspan_ingress_waiting_bytes", "Bytes accepted and not answered.", self._waiting)
+
+    def publish(self, topic: str, events: Sequence[Event], principal: Principal, done: Done) -> None:
+        """Take validated events for one topic; `done` gets their positions or an error.
+
+        Raises at once, without calling `done`: UnknownTopic, Forbidden, InvalidEvent, TooLarge,
+        Draining. A door that reads on while `writable` is False breaks the memory bound.
+        """
+        try:
+            weight = self._check(topic, events, principal)
+        except LinkspanError:
+            self._refused.inc(len(events))
+            raise
+        lane = self._lanes.get(topic)
+        if lane is None:
+            lane = self._lanes[topic] = _Lane(topic)
+        lane.waiting.append(_Entry(events, done, weight, time.monotonic()))
+        lane.weight += weight
+        self._weight += weight
+        self._schedule(lane)
+
+    async def submit(self, topic: str, events: Sequence[Event], principal: Principal) -> Sequence[Position]:
+        """`publish` for request and response: wait for room and for the answer.
+
+        Raises what `publish` raises, Unavailable when there is no room within the publish
+        deadline, and what the bus answers: BusUnavailable, OutcomeUnknown. When the caller is
+        cancelled the events may be stored all the same.
+        """
+        if self._topics.known(topic) is None:
+            await self._topics.ensure(topic, principal)
+        if not self.writable:
+            await self._room()
+        answer: asyncio.Future[Sequence[Position]] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            if answer.cancelled():
+                return
+            if isinstance(outcome, LinkspanError):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+        self.publish(topic, events, principal, done)
+        return await answer
+
+    @property
+    def writable(self) -> bool:
+        """False while more than the high watermark waits for the bus: stop reading."""
+        return self._weight < self._high
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Call once when there is room again (below the low watermark), or now if there is."""
+        if self.writable:
+            callback()
+        else:
+            self._waiters.append(callback)
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new events and wait until all that were taken are answered, or time is up."""
+        self._open = False
+        deadline = time.monotonic() + seconds
+        while self._appends or any(lane.waiting for lane in self._lanes.values()):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            if self._appends:
+                await asyncio.wait(self._appends, timeout=left)
+            else:
+                await asyncio.sleep(LINGER)
+
+    async def close(self) -> None:
+        """Answer everything that is still open with an error. Idempotent."""
+        self._open, self._closed = False, True
+        for task in list(self._appends):
+            task.cancel()
+        await asyncio.gather(*self._appends, return_exceptions=True)
+        for lane in self._lanes.values():
+            if lane.scheduled is not None:
+                lane.scheduled.cancel()
+            waiting, lane.waiting = lane.waiting, []
+            for entry in waiting:
+                self._answer(lane, entry, Draining("the gateway is shutting down; nothing of this was stored"))
+
+    def _waiting(self) -> float:
+        return self._weight
+
+    def _check(self, topic: str, events: Sequence[Event], principal: Principal) -> int:
+        if not self._open:
+            raise Draining("the gateway is shutting down")
+        if not self._authorise(principal, topic):
+            raise Forbidden(f"{principal.id} may not publish to {topic!r}")
+        view = self._topics.require(topic)
+        if not events:
+            raise InvalidEvent("there is no event to publish")
+        if len(events) > self._limits.batch:
+            raise TooLarge(f"{len(events)} events in one publish; at most {self._limits.batch} are taken")
+        return self._weigh(events, view, principal)
+
+    def _weigh(self, events: Sequence[Event], view: TopicView, principal: Principal) -> int:
+        """The weight of the events; the gateway's own attributes are set on the way."""
+        most = min(self._limits.event, view.info.max_event_bytes)
+        identity = None if principal.anonymous else principal.id
+        weight = EVENT_WEIGHT * len(events)
+        for index, event in enumerate(events):
+            value = event.value
+            if value is not None:
+                size = len(value)
+                if size > most:
+                    where = f"events[{index}].data"
+                    fault = Fault(where, f"has {size} bytes, at most {most} are taken", index)
+                    raise TooLarge(f"event {index} is too large: {size} bytes of at most {most}", faults=(fault,))
+                weight += size
+            attributes = event.attributes
+            if "authtype" in attributes or "authid" in attributes:
+                attributes.pop("authtype", None)
+                attributes.pop("authid", None)
+            if identity is not None:
+                attributes["authtype"] = "app_user"
+                attributes["authid"] = identity
+        return weight
+
+    async def _room(self) -> None:
+        ready = asyncio.Event()
+        self.when_writable(ready.set)
+        try:
+            async with asyncio.timeout(self._limits.publish_deadline):
+                await ready.wait()
+        except TimeoutError:
+            raise Unavailable("the bus does not keep up with what is published; try again later") from None
+
+    def _schedule(self, lane: _Lane) -> None:
+        if lane.in_flight >= IN_FLIGHT:
+            return  # the next answer sends it
+        loop = asyncio.get_running_loop()
+        if lane.in_flight == 0 or lane.weight >= FLUSH_BYTES:
+            # call_soon: whatever else is parsed in this turn of the loop comes along.
+            if lane.scheduled is None or isinstance(lane.scheduled, asyncio.TimerHandle):
+                if lane.scheduled is not None:
+                    lane.scheduled.cancel()
+                lane.scheduled = loop.call_soon(self._flush, lane)
+        elif lane.scheduled is None:
+            lane.scheduled = loop.call_later(LINGER, self._flush, lane)
+
+    def _flush(self, lane: _Lane) -> None:
+        if lane.scheduled is not None:
+            lane.scheduled.cancel()
+            lane.scheduled = None
+        if not lane.waiting or lane.in_flight >= IN_FLIGHT or self._closed:
+            return
+        entries, lane.waiting, lane.weight = lane.waiting, [], 0
+        lane.in_flight += 1
+        task = asyncio.get_running_loop().create_task(self._append(lane, entries), name=f"append {lane.topic}")
+        self._appends.add(task)
+        task.add_done_callback(self._appends.discard)
+
+    async def _append(self, lane: _Lane, entries: list[_Entry]) -> None:
+        try:
+            await self._store(lane, self._still_wanted(lane, entries))
+        finally:
+            lane.in_flight -= 1
+            if lane.waiting:
+                self._flush(lane)
+            elif lane.in_flight == 0 and self._lanes.get(lane.topic) is lane:
+                del self._lanes[lane.topic]
+
+    def _still_wanted(self, lane: _Lane, entries: list[_Entry]) -> list[_Entry]:
+        oldest = time.monotonic() - self._limits.publish_deadline
+        if entries[0].since >= oldest:
+            return entries
+        for entry in entries:
+            if entry.since < oldest:
+                self._answer(lane, entry, BusUnavailable("the bus took too long; nothing of this was stored"))
+        return [entry for entry in entries if entry.since >= oldest]
+
+    async def _store(self, lane: _Lane, entries: list[_Entry]) -> None:
+        if not entries:
+            return
+        events = entries[0].events
+        if len(entries) > 1:
+            events = [event for entry in entries for event in entry.events]
+        began = time.monotonic()
+        try:
+            positions = await self._bus.append(lane.topic, events)
+        except TooLarge as error:
+            await self._store_apart(lane, entries, error)
+            return
+        except LinkspanError as error:
+            self._part(lane, entries, error)
+            return
+        except asyncio.CancelledError:
+            unknown = OutcomeUnknown("the gateway stopped before the bus answered; the events may be stored")
+            for entry in entries:
+                self._answer(lane, entry, unknown)
+            raise
+        self._calls.inc()
+        self._seconds.observe(time.monotonic() - began)
+        at = 0
+        for entry in entries:
+            end = at + len(entry.events)
+            self._answer(lane, entry, positions if len(entries) == 1 else positions[at:end])
+            at = end
+
+    async def _store_apart(self, lane: _Lane, entries: list[_Entry], error: TooLarge) -> None:
+        # The bus refused the whole for one event in it, and stored nothing: each publish on its
+        # own, so that only its sender is refused.
+        if len(entries) == 1:
+            self._answer(lane, entries[0], error)
+            return
+        for entry in entries:
+            await self._store(lane, [entry])
+
+    def _part(self, lane: _Lane, entries: list[_Entry], error: LinkspanError) -> None:
+        """Answer each publish by what is known of its own events."""
+        known = error.detail.get("positions")
+        if known is None:
+            for entry in entries:
+                self._answer(lane, entry, error)
+            return
+        at = 0
+        for entry in entries:
+            own = known[at : at + len(entry.events)]
+            at += len(entry.events)
+            stored = sum(position is not None for position in own)
+            if stored == len(own):
+                self._answer(lane, entry, own)
+            elif stored or isinstance(error, OutcomeUnknown):
+                self._answer(lane, entry, OutcomeUnknown(error.message, positions=own))
+            else:
+                self._answer(lane, entry, type(error)(error.message))
+
+    def _answer(self, lane: _Lane, entry: _Entry, outcome: Outcome) -> None:
+        self._weight -= entry.weight
+        if isinstance(outcome, LinkspanError):
+            self._failed.inc(len(entry.events))
+        else:
+            self._events.inc(len(entry.events))
+            self._bytes.inc(entry.weight - EVENT_WEIGHT * len(entry.events))
+        entry.done(outcome)
+        if self._waiters and self._weight <= self._low:
+            waiters, self._waiters = self._waiters, []
+            for callback in waiters:
+                callback()

@@ -155,10 +155,7 @@ def decode_records(batch: bytes | bytearray, topic: str, partition: int, *, chec
     if not header.control:
         try:
             records = DefaultRecordBatch(_inflated(bytes(batch), header.codec))
-            events = [
-                Event(r.headers, r.value, r.key, topic, partition, r.offset, r.timestamp)
-                for r in records
-            ]
+            events = [Event(r.headers, r.value, r.key, topic, partition, r.offset, r.timestamp) for r in records]
         except _UNREADABLE as error:
             raise _corrupt(header, topic, partition, str(error) or type(error).__name__) from error
     size = header.size + EVENT_OVERHEAD * len(events)
@@ -257,7 +254,7 @@ def resolve(event: Event) -> dict[str, Value]:
     missing is made up from the event's place, which is the same for every reader.
     """
     headers = event.raw
-    if type(headers) is dict:
+    if isinstance(headers, dict):
         return headers
     names = _FROM_HEADER
     attributes: dict[str, Value] = {}
