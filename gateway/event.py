@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -33,6 +34,9 @@ _TIME = re.compile(
 )
 # RFC 3986, 2: neither reserved nor unreserved, or a percent sign without its two digits.
 _URI_ILLEGAL = re.compile(r'[\s<>"{}|\\^`]|%(?![0-9A-Fa-f]{2})')
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# RFC 9110, 8.3.1; it becomes a header on several wires, so it stays ASCII.
+_MEDIA_TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+ *(?:;[ -~]*)?\Z", re.ASCII)
 _DAYS = {"04": "30", "06": "30", "09": "30", "11": "30"}
 _INTEGER = range(-(2**31), 2**31)
 
@@ -98,7 +102,7 @@ def attribute_fault(name: str, value: object) -> str | None:
     Clause: CloudEvents 1.0.2, sections 2.3 to 2.5 and 3.1. Names of up to 64 characters
     are accepted where the specification recommends 20.
     """
-    if not _NAME.match(name):
+    if name not in _CHECKS and not _NAME.match(name):
         return "an attribute name has 1 to 64 characters of a-z and 0-9"
     if name == "data":
         return "'data' is no attribute name"
@@ -108,7 +112,8 @@ def attribute_fault(name: str, value: object) -> str | None:
         return None if type(value) is bool or value in _INTEGER else "integers have 32 bits"
     if type(value) is not str:
         return f"must be a string, an integer or a boolean, not {type(value).__name__}"
-    if STRING_ILLEGAL.search(value):
+    # isprintable() is quick; what it refuses (an emoji joiner, say) may still be legal.
+    if not value.isprintable() and STRING_ILLEGAL.search(value):
         return "has a control character, surrogate or noncharacter"
     if len(value) > MAX_ATTRIBUTE_BYTES // 4 and len(value.encode()) > MAX_ATTRIBUTE_BYTES:
         return f"is longer than {MAX_ATTRIBUTE_BYTES} bytes"
@@ -137,7 +142,7 @@ def _uri_reference(value: str) -> str | None:
 
 
 def _uri(value: str) -> str | None:
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", value) or _URI_ILLEGAL.search(value):
+    if not _SCHEME.match(value) or _URI_ILLEGAL.search(value):
         return "is not an absolute URI"
     return None
 
@@ -146,10 +151,10 @@ def _time(value: str) -> str | None:
     if not _TIME.match(value):
         return "is not an RFC 3339 time"
     month, day = value[5:7], value[8:10]
-    if month == "02":
+    if month == "02" and day > "28":
         year = int(value[:4])
         leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-        return "names a day that its month does not have" if day > ("29" if leap else "28") else None
+        return "names a day that its month does not have" if not (leap and day == "29") else None
     return "names a day that its month does not have" if day > _DAYS.get(month, "31") else None
 
 
@@ -162,7 +167,7 @@ def _subject(value: str) -> str | None:
 
 
 def _media_type(value: str) -> str | None:
-    return None if re.match(r"[\w!#$&^.+-]+/[\w!#$&^.+*-]+\s*(?:;.*)?\Z", value) else "is not a media type"
+    return None if _MEDIA_TYPE.match(value) else "is not a media type"
 
 
 _CHECKS = {
@@ -189,8 +194,16 @@ def default_key(attributes: Mapping[str, Value]) -> bytes | None:
 
 def now_rfc3339() -> str:
     """The current time in UTC with microseconds, as in the `time` attribute."""
+    global _second
     seconds, nanos = divmod(time.time_ns(), 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanos // 1000:06d}Z"
+    known, text = _second
+    if known != seconds:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds))
+        _second = (seconds, text)
+    return f"{text}{nanos // 1000:06d}Z"
+
+
+_second = (-1, "")
 
 
 def uuid7() -> str:
