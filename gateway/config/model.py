@@ -10,9 +10,19 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gateway.bus.contract import Compression, TopicSettings
 from gateway.config.units import Duration, RetentionBytes, RetentionTime, Size
@@ -22,6 +32,7 @@ LISTENERS = ("http", "websocket", "grpc", "mqtt", "amqp", "admin")
 ADMIN_PORT = 8090
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})\Z")
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\]):\d{1,5}\Z")
 
 
 class FlagText(str):
@@ -40,13 +51,27 @@ def _path(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _comma_list(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 FilePath = Annotated[Path, BeforeValidator(_path)]
 
 
 class Section(BaseModel):
     """A mapping of the configuration: unknown keys are faults, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=False, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        # A section whose keys are all commented out is null in YAML.
+        return {} if value is None else value
 
 
 class TlsSettings(Section):
@@ -122,6 +147,128 @@ class Limits(Section):
     """For a body that never ends."""
     idle_timeout: Duration = Field(default=75.0, gt=0)
     drain: Duration = Field(default=10.0, ge=0)
+
+
+class EmbeddedBus(Section):
+    """The log on this machine, kept by this process alone."""
+
+    kind: Literal["embedded"] = "embedded"
+    path: FilePath = Path("linkspan-data")
+    durability: Literal["fsync", "os"] = "fsync"
+    """`os`: acknowledged events survive kill -9, not a power cut."""
+    segment: Size = Field(default=64 * 2**20, ge=2**20, le=2 * 2**30)
+
+
+class KafkaSecurity(Section):
+    """How to reach Kafka; the words are Kafka's own."""
+
+    protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
+    ] = "PLAINTEXT"
+    mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None, BeforeValidator(_upper)
+    ] = None
+    username: str | None = None
+    password: SecretStr | None = None
+    """With OAUTHBEARER: the token."""
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+
+
+class KafkaBus(Section):
+    """The log in Apache Kafka, shared by any number of instances."""
+
+    kind: Literal["kafka"] = "kafka"
+    bootstrap: Annotated[tuple[str, ...], BeforeValidator(_comma_list)] = Field(min_length=1)
+    security: KafkaSecurity = KafkaSecurity()
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _are_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            if not _ADDRESS.match(address) or int(address.rpartition(":")[2]) > 65535:
+                raise ValueError("expected HOST:PORT, or several with commas between them")
+        return addresses
+
+
+class Retention(Section):
+    """Whichever bound is reached first; absent: the bus's own."""
+
+    time: RetentionTime | None = Field(default=None, ge=-1)
+    bytes: RetentionBytes | None = Field(default=None, ge=-1)
+
+
+class TopicDefaultsConfig(Section):
+    """Attributes for messages that are no CloudEvents."""
+
+    type: str | None = Field(default=None, min_length=1, max_length=1024)
+
+
+class TopicConfig(Section):
+    """A topic that is created at start when it does not exist; an existing one is not altered."""
+
+    partitions: int | None = Field(default=None, ge=1, le=10_000)
+    replication: int | None = Field(default=None, ge=1, le=100)
+    retention: Retention = Retention()
+    cleanup: Literal["delete", "compact"] | None = None
+    compression: Compression | None = None
+    defaults: TopicDefaultsConfig = TopicDefaultsConfig()
+
+    @property
+    def settings(self) -> TopicSettings:
+        """As the bus takes them."""
+        return TopicSettings(
+            partitions=self.partitions,
+            replication=self.replication,
+            retention_ms=self.retention.time,
+            retention_bytes=self.retention.bytes,
+            cleanup=self.cleanup,
+            compression=self.compression,
+        )
+
+
+class TopicsConfig(Section):
+    """In a file the topics stand beside `auto_create`; `create` is where they are kept here."""
+
+    auto_create: bool = False
+    create: Mapping[str, TopicConfig] = {}
+
+
+class AuthConfig(Section):
+    """`anonymous: true` permits clients without credentials off loopback."""
+
+    anonymous: bool = False
+
+
+class LogSettings(Section):
+    """`auto` is console on a terminal and JSON elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class TelemetryConfig(Section):
+    logs: LogSettings = LogSettings()
+
+
+class Config(Section):
+    """Everything, checked. `Config()` has no listeners: those that exist are `load`'s to know."""
+
+    name: str = Field(default="linkspan", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    bus: EmbeddedBus | KafkaBus = EmbeddedBus()
+    listeners: Mapping[str, tuple[SerializeAsAny[ListenerSettings], ...]] = {}
+    auth: AuthConfig = AuthConfig()
+    limits: Limits = Limits()
+    topics: TopicsConfig = TopicsConfig()
+    workers: int = Field(default=1, ge=1, le=1024)
+    telemetry: TelemetryConfig = TelemetryConfig()
+
+    def masked(self) -> dict[str, Any]:
+        """As it would stand in a file, with every secret as `**********`; JSON values only."""
+        dump: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        dump["topics"].update(dump["topics"].pop("create"))
+        return dump
 
 
 def is_loopback(host: str) -> bool:
