@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 

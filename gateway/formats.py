@@ -46,9 +46,9 @@ def decode_event(body: bytes) -> Event:
         return event
     _check_text(body)
     result = _exact(body, "", None)
-    if type(result) is Event:
-        return result
-    raise _refusal("the event is not a CloudEvent", result)
+    if isinstance(result, list):
+        raise _refusal("the event was refused", result)
+    return result
 
 
 def decode_batch(body: bytes, max_events: int) -> list[Event]:
@@ -214,12 +214,12 @@ def _decode_mixed(body: bytes, max_events: int) -> list[Event]:
     faults: list[Fault] = []
     for index, raw in enumerate(map(bytes, raws)):
         result = _shapes.one(raw) or _exact(raw, f"events[{index}]", index)
-        if type(result) is Event:
+        if not isinstance(result, list):
             events.append(result)
-        else:
-            faults += result
-            if len(faults) >= MAX_FAULTS:
-                break
+            continue
+        faults += result
+        if len(faults) >= MAX_FAULTS:
+            break
     if faults:
         raise _refusal("the batch was refused as a whole", faults)
     return events
@@ -239,9 +239,9 @@ def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
     for name, value in members.items():
         if name in ("data", "data_base64"):
             continue
-        decoded, fault = _value(bytes(value))
-        if fault:
-            faults.append((name, fault))
+        decoded, defect = _value(bytes(value))
+        if defect:
+            faults.append((name, defect))
         if decoded is not None:
             attributes[name] = decoded
     faulty = {name for name, _ in faults}

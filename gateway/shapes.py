@@ -8,9 +8,9 @@ plainly legal returns None, and the exact path in `gateway.formats` decides and 
 What is accepted here, the exact path accepts with the same result (a property test holds this).
 
 Two rules need their reasons:
-- Duplicate member names. A JSON decoder keeps the last of two and says nothing. Outside of
-  `data` and without backslashes every quotation mark delimits a name or a string, so their
-  number is known from the shape; a duplicate adds at least two.
+- Duplicate member names. A JSON decoder keeps the last of two and says nothing. A body that is
+  no longer than its events need has no room for one; otherwise, outside of `data` and without
+  backslashes, every quotation mark delimits a name or a string, so their number is known.
 - Control characters. Raw ones below 0x20 are refused by the decoder; the others are DEL, an
   escape (a backslash) or not ASCII.
 """
@@ -18,7 +18,6 @@ Two rules need their reasons:
 from __future__ import annotations
 
 import re
-from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -77,83 +76,93 @@ class Shape:
     """A generated decoder for events with exactly these members."""
 
     def __init__(self, members: tuple[tuple[str, type], ...]) -> None:
-        names = [name for name, _ in members]
+        kinds = dict(members)
         fields = [(name, MEMBER.get(name) or _KINDS[kind]) for name, kind in members]
         struct = msgspec.defstruct("Structured", fields, forbid_unknown_fields=True, gc=False)
         self.decode_one = msgspec.json.Decoder(struct).decode
         self.decode_many = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
-        self.has_data = "data" in names
-        self.has_base64 = "data_base64" in names
-        self.has_type = "datacontenttype" in names
         #: Quotation marks of one event outside of `data`.
-        self.quotes = 2 * len(names) + 2 * sum(kind is str for _, kind in members)
-        attributes = [name for name in names if name not in ("data", "data_base64")]
-        self.dicts = _compile_dicts(attributes, implied_json=self.has_data and not self.has_type)
-        strings = [name for name, kind in members if kind is str and name not in ("data_base64", "specversion")]
-        self.strings = [_column(name) for name in strings]
-        self.remembered = [(name, _column(name), _remembered[name]) for name in _REMEMBERED if name in strings]
-        self.times = [_column(name) for name in _TIMES if name in strings]
-        self.plain = [_column(name) for name in strings if name not in _REMEMBERED and name not in _TIMES]
-        self.ids = _column("id")
-        self.datas = _column("data")
-        self.base64s = _column("data_base64")
-        self.types = _column("datacontenttype")
+        self.quotes = 2 * len(kinds) + 2 * sum(kind is str for kind in kinds.values())
+        #: Bytes of one event in compact JSON beside its strings and data; None when numbers vary it.
+        self.frame: int | None = None
+        if set(kinds.values()) <= {str, object}:
+            self.frame = self.quotes + sum(map(len, kinds)) + 2 * len(kinds) + len("{}1.0") - 1
+        self.dicts = _compile_dicts(
+            [name for name in kinds if name not in ("data", "data_base64", "specversion")],
+            implied_json="data" in kinds and "datacontenttype" not in kinds,
+        )
+        self.strings = [name for name, kind in members if kind is str and name != "specversion"]
+        self.columns = [_column(name) for name in self.strings]
+        self.checks = [_check_of(name) for name in self.strings]
+        self.datas = _column("data") if "data" in kinds else None
+        self.base64s = _column("data_base64") if "data_base64" in kinds else None
+        self.types = _column("datacontenttype") if "datacontenttype" in kinds else None
+
+    def event(self, row: Any, body: bytes) -> Event | None:
+        """The event of one decoded row, or None: what `events` does, without columns."""
+        raw = bytes(row.data) if self.datas else b""
+        if not self._counts(body, raw, 1) or not (body.isascii() or _is_text(body)):
+            return None
+        attributes = self.dicts((row,))[0]
+        for name in self.strings:
+            value = attributes.get(name)
+            if value is None or value in _remembered.get(name, ()):
+                continue  # None: data_base64
+            if not (_remember(name, {value}) if name in _remembered else attribute_fault(name, value) is None):
+                return None
+        try:
+            if self.base64s:
+                return Event(attributes, a2b_base64(row.data_base64, strict_mode=True))
+            return Event(attributes, data_of(raw, attributes["datacontenttype"]) if self.datas else None)
+        except (ValueError, msgspec.DecodeError):
+            return None
 
     def events(self, rows: Sequence[Any], body: bytes) -> list[Event] | None:
         """The events of decoded rows, or None when the exact path has to look at them.
 
         `body` is what the rows were decoded from, separators included.
         """
-        raws = self.datas(rows) if self.has_data else []
-        if not (self._envelope(rows, body, raws) and self._values(rows)):
-            return None
-        datas: list[bytes] | list[bytes | None]
-        if self.has_base64:
-            try:
-                datas = [a2b_base64(text, strict_mode=True) for text in self.base64s(rows)]
-            except (Base64Error, ValueError):
-                return None
-        elif not raws:
-            return list(map(Event, self.dicts(rows)))
-        else:
-            datas = list(map(bytes, raws))
-            if self.has_type and not all(map(is_json, set(self.types(rows)))):
-                try:
-                    datas = list(map(data_of, datas, self.types(rows)))
-                except msgspec.DecodeError:
-                    return None
-        return list(map(Event, self.dicts(rows), datas))
-
-    def _envelope(self, rows: Sequence[Any], body: bytes, raws: list[msgspec.Raw]) -> bool:
-        """UTF-8, and all that is decided by counting characters outside of `data`."""
+        columns = [column(rows) for column in self.columns]
+        texts = [_JOINT.join(column) for column in columns]
+        raws = self.datas(rows) if self.datas else []
         data = b"".join(raws)
+        if not (self._compact(body, data, texts, len(rows)) or self._counts(body, data, len(rows))):
+            return None
+        if (not body.isascii() and not _is_text(body)) or (
+            (b"\x7f" in body or not body.isascii()) and any(map(_is_illegal, texts))
+        ):
+            return None
+        for check, column, text in zip(self.checks, columns, texts, strict=True):
+            if not check(column, text):
+                return None
+        try:
+            if self.base64s:
+                decoded = [a2b_base64(text, strict_mode=True) for text in self.base64s(rows)]
+                return list(map(Event, self.dicts(rows), decoded))
+            if not raws:
+                return list(map(Event, self.dicts(rows)))
+            datas = list(map(bytes, raws))
+            if self.types and not all(map(is_json, set(self.types(rows)))):
+                return list(map(Event, self.dicts(rows), map(data_of, datas, self.types(rows))))
+            return list(map(Event, self.dicts(rows), datas))
+        except (ValueError, msgspec.DecodeError):
+            return None
+
+    def _compact(self, body: bytes, data: bytes, texts: list[str], count: int) -> bool:
+        """Whether the body has not one byte more than these events need.
+
+        Then there is no room for a second member of a name, nor for an escape.
+        """
+        if self.frame is None:
+            return False
+        strings = sum(map(len, texts)) - len(_JOINT) * (count - 1) * len(texts)
+        return len(body) == len("[]") + count * (self.frame + 1) - 1 + strings + len(data)
+
+    def _counts(self, body: bytes, data: bytes, count: int) -> bool:
+        """Whether there are no escapes outside of data and just the quotation marks expected."""
         if b"\\" in body and body.count(b"\\") != data.count(b"\\"):
             return False
-        if body.count(b'"') - data.count(b'"') != len(rows) * self.quotes:
-            return False
-        if body.isascii():
-            return b"\x7f" not in body or not self._has_illegal(rows)
-        try:
-            body.decode()
-        except UnicodeDecodeError:
-            return False
-        return not self._has_illegal(rows)
-
-    def _has_illegal(self, rows: Sequence[Any]) -> bool:
-        text = "".join(["".join(column(rows)) for column in self.strings])
-        # isprintable() is a quick and sufficient condition: what it refuses is looked at again.
-        return not text.isprintable() and STRING_ILLEGAL.search(text) is not None
-
-    def _values(self, rows: Sequence[Any]) -> bool:
-        """The rules of single attributes, column by column."""
-        for name, column, known in self.remembered:
-            fresh = set(column(rows)) - known
-            if fresh and not _remember(name, fresh, known):
-                return False
-        for column in self.plain:
-            if max(map(len, column(rows))) > _SAFE_LENGTH:
-                return False
-        return all(self.ids(rows)) and all(_times_hold(column(rows)) for column in self.times)
+        return body.count(b'"') - data.count(b'"') == count * self.quotes
 
 
 class Shapes:
@@ -182,13 +191,12 @@ class Shapes:
                 row = shape.decode_one(body)
             except _DECODE_ERRORS:
                 continue
-            events = shape.events([row], body)
-            return events[0] if events else None
+            return shape.event(row, body)
         return None
 
     def learn(self, members: dict[str, type]) -> None:
-        """Prepare for events with these members (names in any order, Python types)."""
-        key = tuple(sorted(members.items(), key=lambda item: item[0]))
+        """Prepare for events with these members (Python types by name)."""
+        key = tuple(members.items())  # in their order: the decoder is faster for members in order
         if key in self._shapes or not all(map(_can_be_a_field, members)):
             return
         if len(self._shapes) >= _MAX_SHAPES:
@@ -202,13 +210,43 @@ def _can_be_a_field(name: str) -> bool:
     return name == "data_base64" or (_NAME.match(name) is not None and not iskeyword(name))
 
 
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_illegal(text: str) -> bool:
+    # isprintable() is quick and sufficient: what it refuses is looked at again.
+    return not text.isprintable() and STRING_ILLEGAL.search(text) is not None
+
+
+_JOINT = '","'
 _remembered: dict[str, set[str]] = {name: set() for name in _REMEMBERED}
+_Check = Callable[[list[str], str], bool]
 
 
-def _remember(name: str, fresh: set[str], known: set[str]) -> bool:
+def _check_of(name: str) -> _Check:
+    """The rule for a column of this name, as a function of (values, values joined by _JOINT)."""
+    if name in _TIMES:
+        return _are_times
+    if name == "data_base64":
+        return lambda values, text: True
+    if name == "id":
+        return lambda values, text: all(values) and _are_short(values, text)
+    if name not in _remembered:
+        return _are_short
+    known = _remembered[name]
+    return lambda values, text: known.issuperset(values) or _remember(name, set(values) - known)
+
+
+def _remember(name: str, fresh: set[str]) -> bool:
     """Whether all fresh values are legal; legal ones are remembered, up to a bound."""
     if any(attribute_fault(name, value) for value in fresh):
         return False
+    known = _remembered[name]
     if len(known) + len(fresh) > _MAX_REMEMBERED:
         known.clear()
     if len(fresh) <= _MAX_REMEMBERED:
@@ -216,28 +254,31 @@ def _remember(name: str, fresh: set[str], known: set[str]) -> bool:
     return True
 
 
-def _times_hold(values: list[str]) -> bool:
+def _are_short(values: list[str], text: str) -> bool:
+    return len(text) <= _SAFE_LENGTH or max(map(len, values)) <= _SAFE_LENGTH
+
+
+def _are_times(values: list[str], text: str) -> bool:
     """Whether all are RFC 3339 times; cheap for times in UTC, as one JSON array."""
-    text = '","'.join(values)
     # The decoder also takes a blank for the T and "+0100".
-    if " " not in text and text.count('Z"') == len(values) - 1 and text[-1:] == "Z" and len(text) < _SAFE_LENGTH:
+    if " " not in text and text.count('Z"') == len(values) - 1 and text[-1:] == "Z":
         try:
             _times.decode(f'["{text}"]')
         except _DECODE_ERRORS:
             return False
-        return True
+        return _are_short(values, text)
     return not any(attribute_fault("time", value) for value in values)
 
 
 def _column(name: str) -> Callable[[Sequence[Any]], list[Any]]:
     """A function rows -> list of one member; generated, since getattr by name costs twice."""
-    return eval(f"lambda rows: [row.{name} for row in rows]", {})  # type: ignore[no-any-return]  # noqa: S307
+    return eval(f"lambda rows: [row.{name} for row in rows]", {})  # type: ignore[no-any-return]
 
 
 def _compile_dicts(names: list[str], *, implied_json: bool) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
     """A function rows -> list of attribute dicts; the names were matched against _NAME."""
-    entries = [f"'{name}': row.{name}" for name in names]
+    entries = ["'specversion': '1.0'", *(f"'{name}': row.{name}" for name in names)]
     if implied_json:
         # Spec 1.0.2, 3.1: set explicitly when an event leaves the JSON format without it.
         entries.append("'datacontenttype': 'application/json'")
-    return eval(f"lambda rows: [{{{', '.join(entries)}}} for row in rows]", {})  # type: ignore[no-any-return]  # noqa: S307
+    return eval(f"lambda rows: [{{{', '.join(entries)}}} for row in rows]", {})  # type: ignore[no-any-return]
