@@ -8,6 +8,8 @@ LinkspanError
 │   └── InvalidSetting        topic settings that cannot hold
 ├── TooLarge                  a body, batch, header or event above its limit
 ├── Forbidden                 the principal may not do this
+│   ├── HostNotAllowed        the listener does not answer to this Host
+│   └── OriginNotAllowed      a foreign web page asks
 ├── NotFound
 │   └── UnknownTopic
 ├── Conflict                  exists already, or changed meanwhile
@@ -113,6 +115,18 @@ class Unauthenticated(LinkspanError):
 class Forbidden(LinkspanError):
     code = "forbidden"
     kind = Kind.FORBIDDEN
+
+
+class HostNotAllowed(Forbidden):
+    """The request names a host that the listener does not answer to (DNS rebinding)."""
+
+    code = "host_not_allowed"
+
+
+class OriginNotAllowed(Forbidden):
+    """A web page of a foreign origin made the request."""
+
+    code = "origin_not_allowed"
 
 
 class NotFound(LinkspanError):

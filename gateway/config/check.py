@@ -40,11 +40,9 @@ def _exposed(config: Config) -> Found:
         return
     for path, settings in listeners(config):
         if not settings.loopback:
-            yield (
-                (*path, "host"),
-                f"{settings.host} can be reached from other machines, but no authenticator is configured: anybody "
-                "could read and publish. Set auth.anonymous: true to permit that, or use host: 127.0.0.1",
-            )
+            reason = f"{settings.host} can be reached from other machines, but no authenticator is configured"
+            advice = "set auth.anonymous: true to let anybody read and publish, or use host: 127.0.0.1"
+            yield (*path, "host"), f"{reason}: {advice}"
 
 
 def _ports(config: Config) -> Found:
@@ -100,11 +98,7 @@ def _embedded(config: Config) -> Found:
     if config.bus.path.exists() and not config.bus.path.is_dir():
         yield ("bus", "path"), f"{config.bus.path} is not a folder"
     if config.limits.event > config.bus.segment:
-        yield (
-            ("limits", "event"),
-            f"an event of {format_size(config.limits.event)} does not fit into a segment "
-            f"(bus.segment is {format_size(config.bus.segment)})",
-        )
+        yield ("limits", "event"), f"does not fit into a segment (bus.segment is {format_size(config.bus.segment)})"
 
 
 def _kafka(config: Config) -> Found:

@@ -106,5 +106,3 @@ def _unwrap(annotation: Any) -> set[Any]:
     if origin in (Union, types.UnionType):
         return {inner for argument in get_args(annotation) for inner in _unwrap(argument)}
     return {annotation}
-
-

@@ -162,9 +162,9 @@ class EmbeddedBus(Section):
 class KafkaSecurity(Section):
     """How to reach Kafka; the words are Kafka's own."""
 
-    protocol: Annotated[
-        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
-    ] = "PLAINTEXT"
+    protocol: Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)] = (
+        "PLAINTEXT"
+    )
     mechanism: Annotated[
         Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None, BeforeValidator(_upper)
     ] = None

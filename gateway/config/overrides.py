@@ -98,11 +98,13 @@ def _holder(document: Document, path: KeyPath, place: Place) -> tuple[Any, KeyPa
         if isinstance(current, list):
             index = int(part) if str(part).isdigit() else len(current)
             if index >= len(current):
-                return _no_place(document, place, f"{here} is a list of {len(current)}: {here}[0] is its first entry")
+                _no_place(document, place, f"{here} is a list of {len(current)}: {here}[0] is its first entry")
+                return None
             path = (*path[:at], index, *path[at + 1 :])
         elif not isinstance(current, dict) or isinstance(part, int):
             kind = "a mapping, not a list" if isinstance(current, dict) else "a single value, not a mapping"
-            return _no_place(document, place, f"{here} is {kind}")
+            _no_place(document, place, f"{here} is {kind}")
+            return None
         if at == len(path) - 1:
             return current, path
         if isinstance(current, dict) and current.get(part) is None:

@@ -95,7 +95,6 @@ class _Builder:
         present = {name: section for name, section in sections.items() if section is not None}
         return Built(Config(**present), self._broken, self._notes)
 
-
     def _section(self, model: type[_M], value: Any, path: KeyPath) -> _M | None:
         built = validate(model, value, self._document, path, folder=self._folder)
         if built is None:

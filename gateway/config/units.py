@@ -36,7 +36,9 @@ def parse_duration(text: str) -> float:
     if text == "0":
         return 0.0
     if not _DURATION.match(text):
-        raise ValueError(f"{text[:40]!r} is not a duration: write a number and a unit, such as 500ms, 30s, 5m, 12h or 7d")
+        raise ValueError(
+            f"{text[:40]!r} is not a duration: write a number and a unit, such as 500ms, 30s, 5m, 12h or 7d"
+        )
     milliseconds = sum(float(number) * _MILLISECONDS[unit] for number, unit in _DURATION_PART.findall(text))
     if milliseconds > _LONGEST * 1000:
         raise ValueError(f"{text[:40]!r} is longer than 100 years")

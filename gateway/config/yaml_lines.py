@@ -8,7 +8,7 @@ No tags, so nothing is ever constructed; aliases and `<<` work, within a bound o
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -21,9 +21,7 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 50
 
 _PREFIX = "tag:yaml.org,2002:"
-_STR, _NULL, _BOOL, _INT, _FLOAT, _MERGE = (
-    _PREFIX + name for name in ("str", "null", "bool", "int", "float", "merge")
-)
+_STR, _NULL, _BOOL, _INT, _FLOAT, _MERGE = (_PREFIX + name for name in ("str", "null", "bool", "int", "float", "merge"))
 _LEGAL_TAGS = {_STR, _NULL, _BOOL, _INT, _FLOAT, _MERGE, _PREFIX + "map", _PREFIX + "seq"}
 _OLD_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
@@ -31,7 +29,7 @@ _OLD_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 class _Loader(yaml.SafeLoader):
     """PyYAML's parser with the resolver of the YAML 1.2 core schema (10.3.2) in place of YAML 1.1's."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 for _tag, _pattern, _first in (
@@ -162,7 +160,7 @@ class _Builder:
             return self.mapping(node, path, depth)
         if isinstance(node, SequenceNode):
             return self._sequence(node, path, depth)
-        return self._scalar(node, path)
+        return self._scalar(str(node.value), node, path)
 
     def _sequence(self, node: SequenceNode, path: KeyPath, depth: int) -> list[Any]:
         result = []
@@ -171,9 +169,8 @@ class _Builder:
             result.append(self._value(item, (*path, index), depth + 1))
         return result
 
-    def _scalar(self, node: ScalarNode, path: KeyPath) -> Any:
-        text = str(node.value)
-        if node.style is None and text.lower() in _OLD_BOOLEANS:
+    def _scalar(self, text: str, node: Node, path: KeyPath) -> Any:
+        if getattr(node, "style", None) is None and text.lower() in _OLD_BOOLEANS:
             meant = _OLD_BOOLEANS[text.lower()]
             self._document.fault(path, f'bare {text} is not a truth value here: write {meant}, or "{text}" for text')
             return None

@@ -111,7 +111,7 @@ class _Family:
             elif isinstance(child, _Function):
                 try:
                     value = float(child.read())
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001
                     # One broken source must not hide all other metrics; it is counted and told.
                     failed += 1
                     _log.warning("metric_failed", metric=self.name, labels=labels, error=repr(error))
@@ -181,7 +181,7 @@ class Metrics(Collector):
         """Everything as Prometheus text 0.0.4, or as OpenMetrics (see the CONTENT_TYPE constants)."""
         if openmetrics_format:
             return bytes(openmetrics.generate_latest(self._registry))
-        return bytes(generate_latest(self._registry))
+        return bytes(generate_latest(self._registry))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
         """For prometheus_client: a metric for each family."""
@@ -190,9 +190,7 @@ class Metrics(Collector):
             self._failed.value += family.add_samples(metric)
             yield metric
 
-    def _child(
-        self, name: str, type_: Type, help_: str, labels: dict[str, str], make: Callable[[], _C]
-    ) -> _C:
+    def _child(self, name: str, type_: Type, help_: str, labels: dict[str, str], make: Callable[[], _C]) -> _C:
         family = self._family(name, type_, help_, tuple(labels))
         values = tuple(str(labels[label]) for label in family.labels)
         child = family.children.get(values)
