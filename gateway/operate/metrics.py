@@ -180,8 +180,8 @@ class Metrics(Collector):
     def render(self, *, openmetrics_format: bool = False) -> bytes:
         """Everything as Prometheus text 0.0.4, or as OpenMetrics (see the CONTENT_TYPE constants)."""
         if openmetrics_format:
-            return bytes(openmetrics.generate_latest(self._registry))
-        return bytes(generate_latest(self._registry))  # type: ignore[no-untyped-call]
+            return bytes(openmetrics.generate_latest(self._registry))  # type: ignore[no-untyped-call]
+        return bytes(generate_latest(self._registry))
 
     def collect(self) -> Iterable[Metric]:
         """For prometheus_client: a metric for each family."""

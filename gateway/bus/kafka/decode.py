@@ -1,0 +1,64 @@
+"""From a fetch response to batches: whole ones only, committed ones only, checked. Pure."""
+
+from __future__ import annotations
+
+from gateway.bus.contract import Batch
+from gateway.bus.kafka.messages import Fetched
+from gateway.bus.records import HEADER_SIZE, BatchHeader, decode_records, read_batch_header
+from gateway.errors import CorruptData
+
+
+def decode(fetched: Fetched, topic: str, partition: int, offset: int) -> list[Batch]:
+    """The batches from `offset` on, in order; every event's offset is >= `offset`.
+
+    Control batches and those of aborted transactions come without events: they move the reader
+    on. A batch that the broker cut off at the end is left out. Raises CorruptData for a damaged
+    batch if no readable one precedes it; else the next call will.
+    """
+    data = fetched.records
+    aborts = _Aborts(fetched.aborted)
+    batches: list[Batch] = []
+    at = 0
+    while len(data) - at >= HEADER_SIZE:
+        try:
+            header = read_batch_header(data, at)
+            if at + header.size > len(data):
+                break
+            if header.next_offset > offset:
+                batches.append(_decode(data, at, header, aborts, topic, partition).since(offset))
+        except CorruptData as error:
+            if batches:
+                break
+            # Where not even the header can be read, nobody knows where the next batch begins.
+            for key, value in (("topic", topic), ("partition", partition), ("next_offset", offset + 1)):
+                error.detail.setdefault(key, value)
+            raise
+        at += header.size
+    return batches
+
+
+def _decode(data: bytes, at: int, header: BatchHeader, aborts: _Aborts, topic: str, partition: int) -> Batch:
+    if aborts.covers(header) or header.control:
+        return Batch(topic, partition, header.base_offset, header.next_offset, [], header.size, header.max_timestamp)
+    return decode_records(data[at : at + header.size], topic, partition)
+
+
+class _Aborts:
+    """Which producers are inside an aborted transaction at the batch that is looked at.
+
+    A transaction begins at its first offset and ends at its producer's next control batch
+    (KIP-98, "READ_COMMITTED").
+    """
+
+    def __init__(self, aborted: tuple[tuple[int, int], ...]) -> None:
+        self._coming = sorted(((first, producer) for producer, first in aborted), reverse=True)
+        self._open: set[int] = set()
+
+    def covers(self, header: BatchHeader) -> bool:
+        """Whether the batch belongs to an aborted transaction. Call it for each batch in order."""
+        while self._coming and self._coming[-1][0] < header.next_offset:
+            self._open.add(self._coming.pop()[1])
+        if header.control:
+            self._open.discard(header.producer_id)
+            return False
+        return header.transactional and header.producer_id in self._open

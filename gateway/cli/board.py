@@ -1,0 +1,154 @@
+"""What `linkspan demo` knows of the stream, and how it shows it: a live table, plain lines, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gateway.cli.subscribe import data_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+HISTORY = 32
+#: Seconds over which rates are shown.
+WINDOW = 5.0
+BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
+
+
+class Row:
+    """One address: its last value and the ones before."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.unit = ""
+        self.values: deque[float] = deque(maxlen=HISTORY)
+        self.arrivals: deque[float] = deque(maxlen=256)
+
+    def rate(self, now: float) -> float:
+        """Events a second over the last WINDOW seconds."""
+        return sum(now - arrival <= WINDOW for arrival in self.arrivals) / WINDOW
+
+
+class Board:
+    """Takes events as they arrive; keeps rows, counts and latencies (seconds, publish to arrival)."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.rows: dict[str, Row] = {}
+        self.count = 0
+        self.latencies: deque[float] = deque(maxlen=100_000)
+        self.recent: deque[float] = deque(maxlen=256)
+
+    def take(self, event: dict[str, Any], arrived: float, now: float) -> float:
+        """Note one event; `arrived` is wall clock, `now` monotonic. Returns its latency."""
+        latency = max(0.0, arrived - datetime.fromisoformat(event["time"]).timestamp())
+        row = self.rows.setdefault(event["subject"], Row(f"{self.topic}/{event['subject']}"))
+        value = event["data"]
+        row.values.append(float(value["value"]))
+        row.unit = value["unit"]
+        row.arrivals.append(now)
+        self.count += 1
+        self.latencies.append(latency)
+        self.recent.append(latency)
+        return latency
+
+    def rate(self, now: float) -> float:
+        return sum(row.rate(now) for row in self.rows.values())
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The nearest-rank quantile; 0 for nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
+
+
+def sparkline(values: Sequence[float], unit: str, bars: str = BARS) -> str:
+    """Values as a row of bars, oldest first; percentages against 100, the rest against their own maximum."""
+    top = 100.0 if unit == "%" else max(values, default=0.0)
+    if top <= 0:
+        return bars[0] * len(values)
+    last = len(bars) - 1
+    return "".join(bars[min(last, max(0, round(value / top * last)))] for value in values)
+
+
+def amount(value: float, unit: str) -> str:
+    """`37.5 %`, `1.4 GiB`, `820.0 KiB/s`."""
+    if not unit.startswith("B"):
+        return f"{value:.1f} {unit}"
+    for prefix in ("", "Ki", "Mi", "Gi", "Ti"):
+        if abs(value) < 1024 or prefix == "Ti":
+            break
+        value /= 1024
+    return f"{value:.1f} {prefix}{unit}" if prefix else f"{value:.0f} {unit}"
+
+
+def plain(event: dict[str, Any], topic: str, latency: float) -> str:
+    """One event on one line, for a pipe or a log."""
+    clock = event["time"][11:23]
+    return f"{clock}  {topic + '/' + event['subject']:<24} {data_of(event):<36} {latency * 1000:7.1f} ms"
+
+
+def summary(board: Board, published: int, seconds: float) -> dict[str, Any]:
+    """The figures of a whole run; latencies in milliseconds."""
+    return {
+        "published": published,
+        "received": board.count,
+        "seconds": round(seconds, 1),
+        "rate": round(board.count / seconds, 1) if seconds else 0.0,
+        "latency_p50_ms": round(quantile(board.latencies, 0.50) * 1000, 2),
+        "latency_p99_ms": round(quantile(board.latencies, 0.99) * 1000, 2),
+    }
+
+
+def summary_text(figures: dict[str, Any]) -> str:
+    return (
+        f"{figures['received']:,} of {figures['published']:,} events received in {figures['seconds']} s "
+        f"({figures['rate']}/s); latency p50 {figures['latency_p50_ms']} ms, p99 {figures['latency_p99_ms']} ms"
+    )
+
+
+def picture(board: Board, now: float, head: Sequence[str], foot: Sequence[str], bars: str = BARS) -> RenderableType:
+    """The whole screen as rich shows it."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    grid.add_column("ADDRESS", style="cyan", no_wrap=True)
+    grid.add_column("VALUE", justify="right", no_wrap=True)
+    grid.add_column("LAST", style="green", no_wrap=True, width=HISTORY)
+    grid.add_column("EVENTS/S", justify="right", style="dim", no_wrap=True)
+    for row in sorted(board.rows.values(), key=lambda row: row.address):
+        line = sparkline(row.values, row.unit, bars).rjust(HISTORY)
+        grid.add_row(row.address, amount(row.values[-1], row.unit), line, f"{row.rate(now):.1f}")
+    recent = board.recent
+    status = (
+        f"{board.count:,} events, {board.rate(now):.0f}/s, end to end "
+        f"p50 {quantile(recent, 0.5) * 1000:.1f} ms, p99 {quantile(recent, 0.99) * 1000:.1f} ms"
+    )
+    return Group(
+        *(Text(text, style="bold" if at == 0 else "dim", no_wrap=True) for at, text in enumerate(head)),
+        Text(),
+        grid,
+        Text(),
+        Text(status),
+        Text(),
+        *(Text(text, style="dim", no_wrap=True, overflow="ignore") for text in foot),
+    )
+
+
+def decode(data: str) -> dict[str, Any]:
+    """An SSE message's data as an event of ours; `data` may come as JSON or base64."""
+    event: dict[str, Any] = json.loads(data)
+    if "data_base64" in event:
+        event["data"] = json.loads(data_of(event))
+    return event
+
+
+def now_text() -> str:
+    """The current time as the `time` attribute, with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
