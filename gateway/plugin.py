@@ -16,13 +16,35 @@ import msgspec
 from auth.principal import ANONYMOUS, Principal
 from gateway.address import Pattern, check_subject, check_topic, parse_pattern, parse_subject_pattern, split_address
 from gateway.bus.contract import Batch, Position, TopicInfo, TopicSettings
-from gateway.config.model import Limits, ListenerSettings
+from gateway.config.model import Limits, ListenerSettings, WebListenerSettings
+from gateway.config.units import (
+    format_retention_bytes,
+    format_retention_ms,
+    parse_duration,
+    parse_retention_bytes,
+    parse_retention_ms,
+)
 from gateway.delivery.position import Start, parse_start
 from gateway.delivery.reader import Delivery, Gap, Page, Reader, ReadRequest, Stream
-from gateway.errors import Fault, Kind, LinkspanError
-from gateway.event import Event, Value
+from gateway.errors import (
+    Fault,
+    InvalidEvent,
+    InvalidInput,
+    InvalidSetting,
+    Kind,
+    LinkspanError,
+    NotAvailable,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedContent,
+)
+from gateway.event import Event, Value, event_faults
 from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event
 from gateway.ingress import Ingress
+from gateway.operate.connections import Connection, Connections
+from gateway.operate.host_guard import HostGuard
 from gateway.operate.metrics import Counter, Gauge, Histogram, Metrics
 from gateway.topics import TopicDefaults, Topics, TopicView
 
@@ -37,16 +59,6 @@ class BoundAddress(msgspec.Struct, frozen=True):
     tls: bool = False
 
 
-class Connection(msgspec.Struct):
-    """A client as operators see it (admin, `/v1/connections`)."""
-
-    id: str
-    protocol: str
-    peer: str
-    principal: str
-    since: str
-
-
 class Gateway(Protocol):
     """What the core gives to a plug-in."""
 
@@ -54,6 +66,7 @@ class Gateway(Protocol):
     ingress: Ingress
     reader: Reader
     topics: Topics
+    connections: Connections
     metrics: Metrics
     limits: Limits
     logger: Any
@@ -90,10 +103,13 @@ class Plugin(Protocol):
 OnClose = Callable[[], None]
 
 __all__ = [
-    "ANONYMOUS", "Batch", "BoundAddress", "Connection", "Counter", "Delivery", "Event", "Fault", "Gap", "Gateway",
-    "Gauge", "Histogram", "Ingress", "Kind", "Limits", "LinkspanError", "Listener", "ListenerSettings", "Metrics",
-    "OnClose", "Page", "Pattern", "Plugin", "Position", "Principal", "ReadRequest", "Reader", "Start", "Stream",
-    "TopicDefaults", "TopicInfo", "TopicSettings", "TopicView", "Topics", "Value", "adapt", "check_subject",
-    "check_topic", "decode_batch", "decode_event", "encode_batch", "encode_event", "parse_pattern", "parse_start",
+    "ANONYMOUS", "Batch", "BoundAddress", "Connection", "Connections", "Counter", "Delivery", "Event", "Fault", "Gap",
+    "Gateway", "Gauge", "Histogram", "HostGuard", "Ingress", "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind",
+    "Limits", "LinkspanError", "Listener", "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose", "Page",
+    "Pattern", "Plugin", "Position", "Principal", "ReadRequest", "Reader", "Start", "Stream", "TooLarge",
+    "TopicDefaults", "TopicInfo", "TopicSettings", "TopicView", "Topics", "Unauthenticated", "Unavailable",
+    "UnsupportedContent", "Value", "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch",
+    "decode_event", "encode_batch", "encode_event", "event_faults", "format_retention_bytes", "format_retention_ms",
+    "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",
     "parse_subject_pattern", "split_address",
 ]  # fmt: skip
