@@ -83,6 +83,8 @@ class Client:
         self._prefix = parts.path.rstrip("/") + "/v1"
         self._token, self._timeout = token, timeout
         self._connection: http.client.HTTPConnection | None = None
+        # Kept beside: http.client lets go of its socket while an answer without a length is still read.
+        self._sock: socket.socket | None = None
 
     def request(
         self,
@@ -111,7 +113,8 @@ class Client:
     ) -> Iterator[list[Message]]:
         """One connection of server-sent events, in the lots that they arrive in.
 
-        `on_open` is called once the start position is fixed: what is published after it comes. Ends when the gateway ends the stream; raises ConnectionLost when it breaks.
+        `on_open` is called once the start position is fixed: what is published after that comes.
+        Ends when the gateway ends the stream; raises ConnectionLost when it breaks.
         """
         parser = SseParser(last_id)
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
@@ -172,16 +175,14 @@ class Client:
     def close(self) -> None:
         """Let go of the connection; a read under way in another thread ends. Idempotent."""
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        sock = connection.sock
+        sock, self._sock = self._sock, None
         if sock is not None:
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                connection.close()  # the other side was faster
-                return
-        connection.close()
+                sock.close()  # the other side was faster
+        if connection is not None:
+            connection.close()
 
     def _send(
         self,
@@ -230,7 +231,6 @@ class Client:
             connection.connect()
         except (OSError, UnicodeError) as error:
             raise ConnectionLost(f"cannot connect to {self.url}: {error}") from None
-        assert connection.sock is not None
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection = connection
+        self._connection, self._sock = connection, connection.sock
         return connection

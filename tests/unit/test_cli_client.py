@@ -1,0 +1,223 @@
+"""gateway/cli/client.py: requests, streams, and streams that outlive their connections."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from gateway.cli.client import Client, ConnectionLost, problem
+from gateway.cli.output import CANNOT_CONNECT, FAILED, REFUSED, WRONG_USE, CommandError
+from tests.unit.cli_support import Asked, Scripted, reply, scripted, sse, stream
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with scripted() as script:
+        yield script
+
+
+@pytest.fixture
+def client(server: Scripted) -> Iterator[Client]:
+    made = Client(server.url, "tok")
+    yield made
+    made.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_request_carries_the_token_and_the_query(server: Scripted, client: Client) -> None:
+    server.answer = lambda asked, to: reply(to, {"ok": 1})
+    assert client.request("GET", "/topics", query=[("from", "a/**"), ("start", "last:5")]).json() == {"ok": 1}
+    asked = server.asked[0]
+    assert asked.path == "/v1/topics?from=a/**&start=last%3A5"
+    assert asked.headers["Authorization"] == "Bearer tok"
+
+
+def test_one_connection_serves_many_requests(server: Scripted, client: Client) -> None:
+    ports = []
+
+    def answer(asked: Asked, to: BaseHTTPRequestHandler) -> None:
+        ports.append(to.client_address[1])
+        reply(to, {})
+
+    server.answer = answer
+    for _ in range(3):
+        client.request("GET", "/topics")
+    assert len(set(ports)) == 1
+
+
+def test_an_idle_connection_that_the_gateway_closed_is_replaced(server: Scripted, client: Client) -> None:
+    def answer(asked: Asked, to: BaseHTTPRequestHandler) -> None:
+        reply(to, {})
+        to.close_connection = True
+
+    server.answer = answer
+    for _ in range(3):
+        client.request("POST", "/topics", body=b"{}")
+    assert len(server.asked) == 3
+
+
+def test_a_problem_becomes_an_error_with_its_code_and_faults(server: Scripted, client: Client) -> None:
+    body = {"code": "invalid_event", "detail": "one bad event", "faults": [{"where": "events[0].id", "message": "x"}]}
+    server.answer = lambda asked, to: reply(to, body, 400, "application/problem+json")
+    with pytest.raises(CommandError, match=r"one bad event \(invalid_event\)") as raised:
+        client.request("POST", "/topics", body=b"[]")
+    assert raised.value.exit_code == REFUSED
+    assert raised.value.faults == [{"where": "events[0].id", "message": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "exit_code", "retriable"),
+    [
+        (403, b'{"code": "forbidden"}', REFUSED, False),
+        (429, b'{"code": "limit_exceeded"}', REFUSED, True),
+        (400, b'{"code": "not_available"}', FAILED, False),
+        (503, b"<html>", FAILED, True),
+        (502, b'"text"', FAILED, True),
+    ],
+)
+def test_refusals_and_failures_are_told_apart(status: int, body: bytes, exit_code: int, retriable: bool) -> None:
+    error = problem(status, body)
+    assert (error.exit_code, error.retriable) == (exit_code, retriable)
+
+
+def test_an_answer_that_is_no_json_says_so(server: Scripted, client: Client) -> None:
+    server.answer = lambda asked, to: reply(to, b"<html>")
+    with pytest.raises(CommandError, match="not JSON"):
+        client.request("GET", "/topics").json()
+
+
+def test_nobody_there_is_exit_code_3() -> None:
+    with pytest.raises(ConnectionLost, match="cannot connect to http://127.0.0.1") as raised:
+        Client(f"http://127.0.0.1:{free_port()}").request("GET", "/topics")
+    assert raised.value.exit_code == CANNOT_CONNECT
+
+
+def test_a_gateway_that_hangs_up_without_an_answer_is_exit_code_3(server: Scripted, client: Client) -> None:
+    server.answer = lambda asked, to: setattr(to, "close_connection", True)
+    with pytest.raises(ConnectionLost, match="did not answer"):
+        client.request("GET", "/topics")
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:port", "http://x:99999999"])
+def test_an_illegal_url_is_wrong_use(url: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        Client(url)
+    assert raised.value.exit_code == WRONG_USE
+
+
+def test_a_url_may_lack_its_scheme_and_have_a_path() -> None:
+    assert Client("localhost:1234/base/").url == "http://localhost:1234/base"
+
+
+def test_a_stream_yields_messages_until_the_gateway_ends_it(server: Scripted, client: Client) -> None:
+    server.answer = lambda asked, to: stream(to, b": hello\n\n", sse(1) + sse(2), sse(3))
+    opened: list[bool] = []
+    lots = list(client.stream("/events", on_open=lambda: opened.append(True)))
+    assert [message.id for lot in lots for message in lot] == ["c1", "c2", "c3"]
+    assert opened == [True]
+    assert server.asked[0].headers["Accept"] == "text/event-stream"
+
+
+def test_following_resumes_after_a_break_with_the_last_event_id(server: Scripted, client: Client) -> None:
+    def answer(asked: Asked, to: BaseHTTPRequestHandler) -> None:
+        seen = asked.headers.get("Last-Event-ID")
+        if seen is None:
+            stream(to, sse(1), sse(2), end=False)
+        else:
+            stream(to, sse(3), sse(4))
+
+    server.answer = answer
+    lost: list[CommandError] = []
+    lots = client.follow("/events", limit=4, on_lost=lambda error, pause: lost.append(error), wait=lambda _: None)
+    assert [message.id for lot in lots for message in lot] == ["c1", "c2", "c3", "c4"]
+    assert [asked.headers.get("Last-Event-ID") for asked in server.asked] == [None, "c2"]
+    assert [asked.path for asked in server.asked] == ["/v1/events?limit=4", "/v1/events?limit=2"]
+    assert len(lost) == 1
+
+
+def test_following_waits_longer_after_each_loss_up_to_a_bound(server: Scripted, client: Client) -> None:
+    calls = 0
+
+    def answer(asked: Asked, to: BaseHTTPRequestHandler) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            stream(to, sse(1))
+        elif calls < 10:
+            reply(to, {"code": "unavailable"}, 503)
+        else:
+            stream(to, sse(2))
+
+    server.answer = answer
+    pauses: list[float] = []
+    follow = client.follow("/events", limit=2, on_lost=lambda error, pause: pauses.append(pause), wait=lambda _: None)
+    assert sum(len(lot) for lot in follow) == 2
+    assert pauses == sorted(pauses)
+    assert pauses[0] == 0.25
+    assert pauses[-1] == 10.0
+
+
+def test_following_ends_when_the_resumption_is_refused(server: Scripted, client: Client) -> None:
+    def answer(asked: Asked, to: BaseHTTPRequestHandler) -> None:
+        if "Last-Event-ID" in asked.headers:
+            reply(to, {"code": "cursor_expired"}, 410)
+        else:
+            stream(to, sse(1))
+
+    server.answer = answer
+    with pytest.raises(CommandError, match="cursor_expired"):
+        list(client.follow("/events", wait=lambda _: None))
+
+
+def test_following_needs_its_first_connection_to_succeed(server: Scripted, client: Client) -> None:
+    server.answer = lambda asked, to: reply(to, {"code": "unavailable"}, 503)
+    with pytest.raises(CommandError, match="unavailable"):
+        list(client.follow("/events", wait=lambda _: None))
+
+
+def test_notices_do_not_count_towards_the_limit(server: Scripted, client: Client) -> None:
+    server.answer = lambda asked, to: stream(to, b"event: gap\ndata: {}\n\n" + sse(1))
+    assert [len(lot) for lot in client.follow("/events", limit=1, wait=lambda _: None)] == [2]
+
+
+def test_closing_from_another_thread_ends_a_read(server: Scripted, client: Client) -> None:
+    reading = threading.Event()
+    release = threading.Event()
+
+    def answer(asked: Asked, to: BaseHTTPRequestHandler) -> None:
+        to.send_response(200)
+        to.send_header("Content-Type", "text/event-stream")
+        to.end_headers()
+        to.wfile.write(sse(1))
+        to.wfile.flush()
+        release.wait(10)
+        to.close_connection = True
+
+    server.answer = answer
+    ended: list[BaseException | None] = []
+
+    def read() -> None:
+        try:
+            for _ in client.stream("/events"):
+                reading.set()
+            ended.append(None)
+        except CommandError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert reading.wait(10)
+    client.close()
+    thread.join(10)
+    release.set()
+    assert len(ended) == 1
