@@ -93,6 +93,12 @@ class Admin:
         config = self._configs.get(topic.name)
         return config if config is not None and config.id == topic.id else None
 
+    def outdate(self, topic: str) -> None:
+        """Its settings turned out to be others: they are stale, and used only until they came."""
+        config = self._configs.get(topic)
+        if config is not None:
+            self._configs[topic] = msgspec.structs.replace(config, at=float("-inf"))
+
     def stale(self, topics: Iterable[str]) -> list[str]:
         """Those whose settings want to be asked for again."""
         old = time.monotonic() - FRESH
@@ -179,7 +185,7 @@ class Admin:
         # A broker applies a setting when it has caught up with the controller.
         end = time.monotonic() + self._deadline
         while True:
-            self._configs.pop(name, None)
+            self.outdate(name)
             info = await self.describe(name)
             meta = self._cluster.metadata.topics.get(name)
             config = self.config(meta) if meta is not None else None

@@ -17,8 +17,9 @@ from gateway.bus.contract import BusHealth, TopicChange
 from gateway.bus.kafka import messages, wire
 from gateway.bus.kafka.errors import Unreachable
 from gateway.bus.kafka.metadata import Merger, Metadata, TopicMeta, parse
-from gateway.bus.kafka.security import KafkaSecurity, connection_options
+from gateway.bus.kafka.security import connection_options
 from gateway.bus.kafka.wire import Connection, Request
+from gateway.config.model import KafkaSecurity
 from gateway.errors import InvalidSetting
 
 #: Brokers answer the requests of one connection one after another: what waits has its own.
@@ -130,7 +131,7 @@ class Cluster:
         """Wait for metadata that is asked for from now on; False when that failed."""
         if self._closed or self._task is None:
             return False
-        waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._wanted.set()
         return await waiter

@@ -40,7 +40,7 @@ class Produced(msgspec.Struct, gc=False):
 
 def produce(batches: Mapping[str, Sequence[tuple[int, bytes | bytearray]]], timeout_ms: int) -> Request:
     """Produce (key 0, version 8) with acks=all; the response maps (topic, partition) to Produced."""
-    parts = [string(None), INT16.pack(-1), INT32.pack(timeout_ms), INT32.pack(len(batches))]
+    parts: list[bytes | bytearray] = [string(None), INT16.pack(-1), INT32.pack(timeout_ms), INT32.pack(len(batches))]
     for topic, partitions in batches.items():
         parts += (string(topic), INT32.pack(len(partitions)))
         for partition, batch in partitions:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
-from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 
 from gateway.bus.kafka.errors import Unreachable
@@ -24,7 +24,18 @@ INT32 = struct.Struct(">i")
 INT64 = struct.Struct(">q")
 NO_TAGS = b"\x00"
 _HEADER = struct.Struct(">hhi")
-Connection = AIOKafkaConnection
+
+
+class Connection(Protocol):
+    """What we use of the library's connection, which has no types."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    def connected(self) -> bool: ...
+    def send(self, request: Request) -> Awaitable[Any]: ...
+    def close(self) -> asyncio.Future[None] | None: ...
 
 
 class Cursor:
@@ -144,7 +155,7 @@ class Request:
     def prepare(self, versions: dict[int, tuple[int, int]]) -> Request:
         oldest, newest = versions.get(self.key, (0, -1))
         if not oldest <= self.version <= newest:
-            raise KafkaError(f"the broker does not know {self.name} version {self.version}: Kafka 3.1 or newer is needed")
+            raise KafkaError(f"Kafka 3.1 or newer is needed: this one does not know {self.name} version {self.version}")
         return self
 
     def build_request_header(self, *, correlation_id: int, client_id: str) -> _Encoded:
@@ -187,7 +198,7 @@ async def connect(host: str, port: int, client_id: str, timeout: float, options:
     """Open a connection and authenticate. Raises Unreachable with a reason for people."""
     try:
         async with asyncio.timeout(timeout):
-            return await create_conn(
+            connection: Connection = await create_conn(
                 host,
                 port,
                 client_id=client_id,
@@ -196,6 +207,7 @@ async def connect(host: str, port: int, client_id: str, timeout: float, options:
                 max_idle_ms=540_000,
                 **options,
             )
+            return connection
     except TimeoutError as error:
         raise Unreachable(f"{host}:{port} does not answer within {timeout:g} s") from error
     except (OSError, KafkaError) as error:

@@ -1,0 +1,448 @@
+"""Appending to Kafka: idempotent, in order per partition, with a deadline of our own.
+
+Calls are cut into parts and queued per partition (see `lanes`). Each broker has one sender: it
+takes a batch of every partition that the broker leads and that has none on the wire, sends them
+in one request, and sorts the answers. What arrives meanwhile makes the next, larger batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.bus.contract import Position, TopicChange
+from gateway.bus.kafka import errors, messages, wire
+from gateway.bus.kafka.admin import Admin, Config
+from gateway.bus.kafka.calls import Call, Part, unavailable, weigh
+from gateway.bus.kafka.cluster import Cluster
+from gateway.bus.kafka.errors import Unreachable
+from gateway.bus.kafka.lanes import Flight, Lane, ProducerId
+from gateway.bus.kafka.messages import Produced
+from gateway.bus.kafka.metadata import TopicMeta
+from gateway.bus.records import Partitioner
+from gateway.errors import BusUnavailable, Fault, InvalidEvent, LinkspanError, OutcomeUnknown, TooLarge, UnknownTopic
+from gateway.event import Event
+
+log = structlog.get_logger("kafka")
+
+#: Bytes in one produce request, far below the broker's socket.request.max.bytes.
+REQUEST_BYTES = 16 * 1024 * 1024
+_BACKOFF = 0.1
+_SWEEP = 0.1
+
+
+class Producing:
+    """`memory` bounds the bytes of appends under way; beyond it they are refused at once."""
+
+    def __init__(self, cluster: Cluster, admin: Admin, *, memory: int, deadline: float) -> None:
+        self._cluster, self._admin = cluster, admin
+        self._memory, self._deadline = memory, deadline
+        self._partitioner = Partitioner()
+        self._producer: ProducerId | None = None
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._ready: dict[int, dict[Lane, None]] = {}
+        self._homeless: dict[Lane, None] = {}
+        self._active: dict[Lane, None] = {}
+        self._wire: dict[int, tuple[wire.Connection, list[Lane]]] = {}
+        self._senders: dict[int, asyncio.Task[None]] = {}
+        self._wake: dict[int, asyncio.Event] = {}
+        self._pending: dict[str, list[Call]] = {}
+        self._resolvers: dict[str, asyncio.Task[None]] = {}
+        self._used: dict[str, float] = {}
+        self._calls: dict[Call, None] = {}
+        self._tending: asyncio.Task[None] | None = None
+        self._closed = False
+        self.held = 0
+        """Bytes of the appends under way."""
+
+    def start(self) -> None:
+        self._cluster.on_changes.append(self._on_changes)
+        self._tending = asyncio.create_task(self._tend(), name="kafka appends")
+
+    async def close(self, patience: float) -> None:
+        """Let the appends under way finish, at most `patience` seconds; answer the rest."""
+        self._closed = True
+        waiting = [call.future for call in self._calls]
+        if waiting:
+            await asyncio.wait(waiting, timeout=patience)
+        tasks = [task for task in (self._tending, *self._senders.values(), *self._resolvers.values()) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for call in list(self._calls):
+            call.give_up(self._closing_error(call))
+        self._calls.clear()
+
+    def _closing_error(self, call: Call) -> LinkspanError:
+        flights = [lane.flight for lane in self._active if lane.flight is not None]
+        if any(each.part.call is call for flight in flights for each in flight.slices):
+            return OutcomeUnknown("the gateway stopped before Kafka answered")
+        return unavailable("the gateway stopped before Kafka took it")
+
+    # -- taking calls -------------------------------------------------------------------
+
+    async def append(self, topic: str, events: Sequence[Event]) -> Sequence[Position]:
+        """See `Bus.append`."""
+        if not events:
+            return []
+        return await self.accept(topic, events).future
+
+    def accept(self, topic: str, events: Sequence[Event]) -> Call:
+        """Queue the events. Synchronous, so that calls are stored in the order in which they come."""
+        if self._closed:
+            raise unavailable("the bus is closed")
+        if self._cluster.down_for() > self._deadline:
+            raise unavailable(self._cluster.reason)
+        call = Call(topic, events, time.monotonic() + self._deadline, asyncio.get_running_loop().create_future())
+        meta = self._cluster.metadata.topics.get(topic)
+        config = self._admin.config(meta) if meta is not None else None
+        if meta is None or config is None or topic in self._pending:
+            self._admit(call, weigh(events, 2**31))
+            self._pending.setdefault(topic, []).append(call)
+            if topic not in self._resolvers:
+                self._resolvers[topic] = asyncio.create_task(self._resolve(topic), name=f"kafka topic {topic}")
+        else:
+            self._admit(call, weigh(events, config.max_bytes))
+            self._place(call, meta)
+        return call
+
+    def _admit(self, call: Call, weight: int) -> None:
+        if self.held and self.held + weight > self._memory:
+            raise unavailable(f"{self.held} bytes of appends wait for Kafka already")
+        call.weight = weight
+        self.held += weight
+        self._calls[call] = None
+        call.future.add_done_callback(lambda _: self._release(call))
+
+    def _release(self, call: Call) -> None:
+        self.held -= call.weight
+        self._calls.pop(call, None)
+
+    def _place(self, call: Call, meta: TopicMeta) -> None:
+        self._used[call.topic] = time.monotonic()
+        split = self._partitioner.split(call.events, len(meta.partitions))
+        each = call.weight // len(call.events)
+        for partition, places in split.items():
+            lane = self._lanes.get((call.topic, partition))
+            if lane is None:
+                lane = self._lanes[call.topic, partition] = Lane(call.topic, partition)
+            lane.parts.append(Part(call, places, each * len(places)))
+            self._active[lane] = None
+            self._offer(lane)
+
+    async def _resolve(self, topic: str) -> None:
+        """Find out what is not known about a topic; then place the calls that wait for it, in order."""
+        try:
+            while self._pending.get(topic):
+                fault = await self._learn(topic)
+                meta = self._cluster.metadata.topics.get(topic)
+                config = self._admin.config(meta) if meta is not None else None
+                if meta is not None and config is not None:
+                    self._place_pending(topic, meta, config)
+                elif fault is not None:
+                    for call in self._pending.pop(topic):
+                        call.give_up(fault)
+                else:
+                    await asyncio.sleep(_BACKOFF)
+        finally:
+            del self._resolvers[topic]
+            if not self._pending.get(topic):
+                self._pending.pop(topic, None)
+
+    async def _learn(self, topic: str) -> LinkspanError | None:
+        fresh = topic in self._cluster.metadata.topics or await self._cluster.refreshed()
+        if topic not in self._cluster.metadata.topics:
+            return UnknownTopic(topic) if fresh else None
+        try:
+            await self._admin.load([topic])
+        except Unreachable as error:
+            log.info("kafka topic settings cannot be had", topic=topic, reason=str(error))
+        return None
+
+    def _place_pending(self, topic: str, meta: TopicMeta, config: Config) -> None:
+        for call in self._pending.pop(topic, []):
+            try:
+                if not call.future.done():
+                    weigh(call.events, config.max_bytes)
+                    self._place(call, meta)
+            except TooLarge as error:
+                call.give_up(error)
+
+    # -- who sends what -----------------------------------------------------------------
+
+    def _offer(self, lane: Lane) -> None:
+        """Hand a lane that has something to send to the sender of its leader."""
+        if lane.busy or lane.idle:
+            return
+        node = self._cluster.metadata.leader(*lane.key)
+        if node < 0 or node not in self._cluster.metadata.brokers:
+            self._homeless[lane] = None
+            return
+        self._ready.setdefault(node, {})[lane] = None
+        if node not in self._senders:
+            self._wake[node] = asyncio.Event()
+            self._senders[node] = asyncio.create_task(self._send(node), name=f"kafka sender {node}")
+        self._wake[node].set()
+
+    def _on_changes(self, changes: list[tuple[str, TopicChange]]) -> None:
+        for topic, change in changes:
+            if change is not TopicChange.PARTITIONS:
+                self._topic_gone(topic, change)
+        for node, (connection, lanes) in self._wire.items():
+            if any(self._cluster.metadata.leader(*lane.key) not in (node, -1) for lane in lanes):
+                # A broker that lost the lead may be hung or cut off: do not wait for its answer.
+                connection.close()
+        waiting = [lane for lanes in self._ready.values() for lane in lanes] + list(self._homeless)
+        self._ready.clear()
+        self._homeless.clear()
+        for lane in waiting:
+            self._offer(lane)
+
+    def _topic_gone(self, topic: str, change: TopicChange) -> None:
+        for key in [key for key in self._lanes if key[0] == topic]:
+            lane = self._lanes[key]
+            if change is TopicChange.DELETED:
+                lane.drop(UnknownTopic(topic))
+                if lane.flight is not None and not lane.busy:
+                    lane.abandon(OutcomeUnknown(f"topic {topic!r} was deleted meanwhile"))
+            elif lane.flight is None:
+                lane.producer = None  # the new partition knows nothing of our sequence
+            if lane.idle and not lane.busy:
+                self._drop_lane(lane)
+
+    def _drop_lane(self, lane: Lane) -> None:
+        del self._lanes[lane.key]
+        self._active.pop(lane, None)
+        self._homeless.pop(lane, None)
+        for lanes in self._ready.values():
+            lanes.pop(lane, None)
+
+    async def _tend(self) -> None:
+        """Answer calls whose deadline is over, and keep the settings of topics in use fresh."""
+        asked = time.monotonic()
+        while True:
+            await asyncio.sleep(_SWEEP)
+            now = time.monotonic()
+            self._expire(now)
+            if self._homeless:
+                self._cluster.refresh_soon()
+            if self._cluster.ready and now - asked > 1.0:
+                asked = now
+                await self._refresh_settings(now)
+
+    async def _refresh_settings(self, now: float) -> None:
+        self._used = {topic: at for topic, at in self._used.items() if now - at < 60}
+        stale = self._admin.stale(self._used)
+        if stale:
+            try:
+                await self._admin.load(stale)
+            except Unreachable as error:
+                log.info("kafka topic settings cannot be had", reason=str(error))
+
+    def _expire(self, now: float) -> None:
+        why = self._cluster.reason or f"Kafka did not take it within {self._deadline:g} s"
+        late = OutcomeUnknown(f"Kafka did not answer within {self._deadline:g} s: the events may be stored yet")
+        for lane in list(self._active):
+            flight = lane.flight
+            if lane.idle and not lane.busy:
+                del self._active[lane]
+            if flight is not None:
+                for each in flight.slices:
+                    if each.part.call.deadline < now:
+                        each.part.call.give_up(late)
+                if flight.deadline < now and not lane.busy:
+                    lane.abandon(late)
+                    self._producer = None
+            lane.drop(unavailable(why), now)
+        for topic, calls in list(self._pending.items()):
+            for call in calls:
+                if call.deadline < now:
+                    call.give_up(unavailable(why))
+            self._pending[topic] = [call for call in calls if not call.future.done()]
+
+    # -- sending ------------------------------------------------------------------------
+
+    async def _send(self, node: int) -> None:
+        ready, wake = self._ready, self._wake[node]
+        while True:
+            if not ready.get(node):
+                wake.clear()
+                await wake.wait()
+                continue
+            try:
+                connection = await self._cluster.connection(node, "produce")
+                producer = await self._identity(node)
+            except Unreachable as error:
+                log.debug("kafka broker cannot be reached", node=node, reason=str(error))
+                self._cluster.refresh_soon()
+                await asyncio.sleep(_BACKOFF)
+                ready[node] = {lane: None for lane in ready.get(node, {}) if not lane.idle}
+                continue
+            lanes = self._take(node, producer)
+            if lanes:
+                await self._request(node, connection, lanes)
+
+    async def _identity(self, node: int) -> ProducerId:
+        if self._producer is None:
+            code, number, epoch = await self._cluster.call(node, "produce", messages.init_producer_id())
+            if code:
+                raise Unreachable(f"broker {node} gives no producer id: {errors.name_of(code)}")
+            if self._producer is None:
+                self._producer = ProducerId(number, epoch)
+        return self._producer
+
+    def _take(self, node: int, producer: ProducerId) -> list[Lane]:
+        """Take the next batch of each lane that the node leads; they are busy until answered."""
+        now, size = time.monotonic(), 0
+        taken: list[Lane] = []
+        ready = self._ready.pop(node, {})
+        for lane in ready:
+            meta = self._cluster.metadata.topics.get(lane.key[0])
+            config = self._admin.config(meta) if meta is not None else None
+            if lane.idle or lane.busy:
+                continue
+            if size > REQUEST_BYTES or now < lane.not_before or (config is None and lane.flight is None):
+                self._later(lane, max(0.0, lane.not_before - now) or (_BACKOFF if config is None else 0.0))
+                continue
+            try:
+                if lane.flight is None and config is not None:
+                    lane.take_off(producer, config.compression, config.max_bytes)
+            except Exception as error:  # a defect must not stop the sender, which serves everyone
+                log.exception("an append could not be encoded", topic=lane.key[0])
+                lane.drop(BusUnavailable(f"not stored: it cannot be encoded: {error!r}"))
+                continue
+            lane.busy = True
+            taken.append(lane)
+            if lane.flight is not None:
+                size += len(lane.flight.batch)
+        return taken
+
+    def _later(self, lane: Lane, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._offer, lane)
+
+    async def _request(self, node: int, connection: wire.Connection, lanes: list[Lane]) -> None:
+        batches: dict[str, list[tuple[int, bytearray]]] = {}
+        for lane in lanes:
+            assert lane.flight is not None
+            batches.setdefault(lane.key[0], []).append((lane.key[1], lane.flight.batch))
+        timeout = self._cluster.timeout
+        request = messages.produce(batches, round(timeout * 1000))
+        answer: dict[tuple[str, int], Produced] = {}
+        self._wire[node] = (connection, lanes)
+        try:
+            answer = await wire.exchange(connection, request, timeout)
+        except Unreachable as error:
+            log.info("kafka broke off an append; it is sent again", reason=str(error), batches=len(lanes))
+            self._cluster.refresh_soon()
+        finally:
+            del self._wire[node]
+            for lane in lanes:
+                lane.busy = False
+        for lane in lanes:
+            produced = answer.get(lane.key)
+            try:
+                self._settle(lane, produced)
+            except Exception:  # as above: nobody else's append may hang for it
+                log.exception("an answer of kafka could not be handled", topic=lane.key[0])
+                lane.abandon(OutcomeUnknown("the answer of Kafka could not be handled"))
+                self._producer = None
+            self._offer_again(lane)
+
+    def _offer_again(self, lane: Lane) -> None:
+        wait = lane.not_before - time.monotonic()
+        if wait > 0:
+            self._later(lane, wait)
+        else:
+            self._offer(lane)
+
+    # -- answers ------------------------------------------------------------------------
+
+    def _settle(self, lane: Lane, produced: Produced | None) -> None:
+        flight = lane.flight
+        assert flight is not None
+        code = produced.code if produced is not None else errors.NETWORK_EXCEPTION
+        if produced is not None and code == errors.NONE and produced.base_offset >= 0:
+            store(lane.key, lane.landed(), produced)
+        elif code in errors.UNDECIDED:
+            flight.doubtful = True
+            self._again(lane, code)
+        elif code in errors.REFUSED_FOR_NOW:
+            self._refused_for_now(lane, flight, code)
+        elif code in errors.SEQUENCE_LOST:
+            self._producer = None
+            if flight.doubtful:
+                lane.abandon(OutcomeUnknown("Kafka lost track of what was sent: the events may be stored"))
+            else:
+                lane.dissolve()
+                lane.producer = None
+            self._again(lane, code)
+        elif code in (errors.DUPLICATE_SEQUENCE, errors.NONE):
+            # Stored by an earlier attempt, so long ago that the broker forgot where.
+            lane.landed()
+            for each in flight.slices:
+                each.part.call.fail(each.stop - each.start, OutcomeUnknown("stored, but Kafka does not say where"))
+        else:
+            self._refused(lane, flight, code, produced)
+
+    def _again(self, lane: Lane, code: int) -> None:
+        lane.not_before = time.monotonic() + _BACKOFF
+        if code in errors.MOVED or code == errors.NETWORK_EXCEPTION:
+            self._cluster.refresh_soon()
+
+    def _refused_for_now(self, lane: Lane, flight: Flight, code: int) -> None:
+        # A flight that was in doubt stays so: it may have been stored before this refusal.
+        if not flight.doubtful:
+            lane.dissolve()
+        if code in errors.MOVED and lane.key[0] not in self._cluster.metadata.topics:
+            error = UnknownTopic(lane.key[0])
+            lane.drop(error)
+            if lane.flight is not None:
+                lane.abandon(OutcomeUnknown(f"topic {lane.key[0]!r} was deleted meanwhile"))
+        self._again(lane, code)
+
+    def _refused(self, lane: Lane, flight: Flight, code: int, produced: Produced | None) -> None:
+        """Refused for good. If it may be the fault of one call among several, try them singly."""
+        if code in errors.TOO_LARGE:
+            self._used[lane.key[0]] = time.monotonic()
+            self._admin.outdate(lane.key[0])
+            if flight.count > 1:
+                lane.dissolve()
+                lane.cap = flight.count // 2
+                return
+            lane.refuse(TooLarge("the event is larger than Kafka takes for this topic"))
+        elif len(flight.slices) > 1:
+            lane.dissolve()
+            lane.alone = len(flight.slices)
+        else:
+            lane.refuse(refusal(code, produced, flight))
+
+
+def store(key: tuple[str, int], flight: Flight, produced: Produced) -> None:
+    """Write down where the events of a stored batch stand, in them and in their calls."""
+    topic, partition = key
+    offset = produced.base_offset
+    stamp = flight.timestamp_ms if produced.timestamp < 0 else produced.timestamp
+    for each in flight.slices:
+        call, places = each.part.call, each.part.places
+        events, positions = call.events, call.positions
+        for place in places[each.start : each.stop]:
+            event = events[place]
+            event.topic, event.partition, event.offset, event.timestamp_ms = topic, partition, offset, stamp
+            positions[place] = (partition, offset)
+            offset += 1
+        call.store(each.stop - each.start)
+
+
+def refusal(code: int, produced: Produced | None, flight: Flight) -> LinkspanError:
+    """Why Kafka refused a batch for good, for its publisher."""
+    said = produced.message if produced is not None and produced.message else errors.name_of(code)
+    if code not in (errors.INVALID_RECORD, errors.INVALID_TIMESTAMP):
+        return BusUnavailable(f"not stored: Kafka refuses: {said} ({errors.name_of(code)})")
+    only = flight.slices[0]
+    culprits = produced.culprits if produced is not None else ()
+    places = [only.part.places[only.start + culprit] for culprit in culprits if culprit < flight.count]
+    faults = tuple(Fault(f"events[{place}]", said, place) for place in places[:20])
+    return InvalidEvent(f"Kafka refuses: {said}", faults=faults)
