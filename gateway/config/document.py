@@ -24,6 +24,10 @@ class Document:
     def mark(self, path: KeyPath, place: Place) -> None:
         self._places[path] = place
 
+    def mark_once(self, path: KeyPath, place: Place) -> None:
+        """Mark a mapping that came into being by a key in it, unless it was named before."""
+        self._places.setdefault(path, place)
+
     def replace(self, path: KeyPath, place: Place) -> None:
         """The value at `path` is about to come from `place`: forget what is known of the old one."""
         for known in [known for known in self._places if known[: len(path)] == path]:

@@ -74,7 +74,7 @@ def _bounds(detail: ErrorDetails) -> str | None:
     for key, word in words.items():
         if key in context:
             return f"must be {word} {context[key]}"
-    return None
+    return f"must match {context['pattern']}" if "pattern" in context else None
 
 
 def _hide(message: str, where: KeyPath, value: Any, document: Document) -> str:

@@ -32,7 +32,7 @@ LISTENERS = ("http", "websocket", "grpc", "mqtt", "amqp", "admin")
 ADMIN_PORT = 8090
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})\Z")
-_ADDRESS = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\]):\d{1,5}\Z")
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}\Z")
 
 
 class FlagText(str):

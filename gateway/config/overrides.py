@@ -12,7 +12,7 @@ from gateway.config.faults import ConfigFault, KeyPath, Place, path_text
 from gateway.config.model import FlagText
 from gateway.config.yaml_lines import parse_yaml_value
 
-_PART = re.compile(r'"([^"]+)"|([^."\[\]]+)|\[(\d{1,4})\]')
+_PART = re.compile(r'"([^"]+)"|([^."\[\]]+)|\[([0-9]{1,4})\]')
 
 
 def apply_overrides(document: Document, overrides: Sequence[str], data: Path | None, kafka: str | None) -> None:
@@ -96,7 +96,7 @@ def _holder(document: Document, path: KeyPath, place: Place) -> tuple[Any, KeyPa
     for at, part in enumerate(path):
         here = path_text(path[:at])
         if isinstance(current, list):
-            index = int(part) if str(part).isdigit() else len(current)
+            index = int(part) if str(part).isdecimal() else len(current)
             if index >= len(current):
                 _no_place(document, place, f"{here} is a list of {len(current)}: {here}[0] is its first entry")
                 return None

@@ -66,9 +66,10 @@ def _table(document: Document, header: re.Match[str], counts: dict[KeyPath, int]
 
 
 def _mark_key(document: Document, path: KeyPath, number: int) -> None:
-    for length in range(1, len(path) + 1):
-        if document.place(path[:length]) == document.place(path[: length - 1]) or length == len(path):
-            document.mark(path[:length], Place(document.source, number))
+    place = Place(document.source, number)
+    for length in range(1, len(path)):
+        document.mark_once(path[:length], place)
+    document.mark(path, place)
 
 
 def _split(keys: str) -> list[str]:

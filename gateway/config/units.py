@@ -23,10 +23,10 @@ _BYTES = {
 }  # fmt: skip
 _FOLDED_BYTES = {unit.lower(): size for unit, size in _BYTES.items()}
 
-_DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ms|s|m|h|d|w)")
+_DURATION_PART = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+\Z")
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]{0,3})\Z")
-_RATE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)/(s|m|h)\Z")
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]{0,3})\Z")
+_RATE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)/(s|m|h)\Z")
 _LONGEST = 100 * 365 * 86400.0
 _LARGEST = 2**62
 
@@ -62,7 +62,7 @@ def parse_size(text: str) -> int:
     unit = _FOLDED_BYTES.get((match[2] or "B").lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f"{text[:40]!r} is not a size: write a number and a unit, such as 64KiB, 16MiB or 10GiB")
-    size = int(match[1]) * unit if match[1].isdigit() else round(float(match[1]) * unit)
+    size = int(match[1]) * unit if match[1].isdecimal() else round(float(match[1]) * unit)
     if size > _LARGEST:
         raise ValueError(f"{text[:40]!r} is more than any disk holds")
     return size

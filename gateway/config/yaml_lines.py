@@ -23,6 +23,7 @@ MAX_DEPTH = 50
 _PREFIX = "tag:yaml.org,2002:"
 _STR, _NULL, _BOOL, _INT, _FLOAT, _MERGE = (_PREFIX + name for name in ("str", "null", "bool", "int", "float", "merge"))
 _LEGAL_TAGS = {_STR, _NULL, _BOOL, _INT, _FLOAT, _MERGE, _PREFIX + "map", _PREFIX + "seq"}
+_QUOTED = re.compile(r"'([^']*)'")
 _OLD_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -82,7 +83,12 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
     if "could not find expected ':'" in problem:
         return "expected 'key: value'"
     # What is quoted may be a piece of a secret, such as a password that begins with '&'.
-    return "not valid YAML: " + re.sub(r"'(?!<)[^']{2,}'", "'...'", problem)
+    return "not valid YAML: " + _QUOTED.sub(_masked, problem)
+
+
+def _masked(quoted: re.Match[str]) -> str:
+    harmless = len(quoted[1]) < 2 or re.fullmatch("<[a-z ]+>", quoted[1])
+    return quoted[0] if harmless else "'...'"
 
 
 def _is_merge(node: Node) -> bool:

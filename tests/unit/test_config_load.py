@@ -1,0 +1,231 @@
+"""From a file and flags to a checked configuration, or to all its faults at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from gateway.config.load import ConfigError, Loaded, PluginInfo, load
+from gateway.config.model import EmbeddedBus, KafkaBus, ListenerSettings, WebListenerSettings
+
+
+class _Mqtt(ListenerSettings):
+    default_topic: str = "mqtt"
+    keep_alive: int = Field(default=60, le=65535)
+
+
+PLUGINS = {"http": PluginInfo(WebListenerSettings, 8080), "mqtt": PluginInfo(_Mqtt, 1883, 8883)}
+
+
+def loaded(folder: Path, text: str, *, name: str = "linkspan.yaml", **flags: object) -> Loaded:
+    (folder / name).write_text(text)
+    return load(folder / name, plugins=PLUGINS, environment={}, **flags)  # type: ignore[arg-type]
+
+
+def faults(folder: Path, text: str, *, name: str = "linkspan.yaml", **flags: object) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, text, name=name, **flags)
+    return [str(fault).replace(f"{folder}/", "") for fault in caught.value.faults]
+
+
+def test_without_a_file_everything_is_embedded_and_on_loopback() -> None:
+    result = load(None, plugins=PLUGINS)
+    assert result.config.bus == EmbeddedBus(path=Path("linkspan-data"))
+    assert {name: entries[0].port for name, entries in result.config.listeners.items()} == {
+        "http": 8080, "mqtt": 1883, "admin": 8090,
+    }  # fmt: skip
+    assert all(entry.loopback for entries in result.config.listeners.values() for entry in entries)
+    assert result.notes == (
+        "listeners.websocket: off: not installed", "listeners.grpc: off: not installed",
+        "listeners.amqp: off: not installed",
+    )  # fmt: skip
+
+
+def test_flags_alone_choose_the_bus(tmp_path: Path) -> None:
+    assert load(data=tmp_path / "d").config.bus == EmbeddedBus(path=tmp_path / "d")
+    assert load(kafka="a:1,b:2").config.bus == KafkaBus(bootstrap=("a:1", "b:2"))
+    assert load(overrides=["limits.body=2MiB"]).config.limits.body == 2 * 2**20
+
+
+def test_all_faults_come_at_once_by_line_with_suggestions(tmp_path: Path) -> None:
+    text = """name: x
+bus:
+  kind: kafca
+listeners:
+  htpp: {}
+  http:
+    prot: 80
+    host: 0.0.0.0
+  mqtt: {keep_alive: 99999}
+  admin:
+    port: ${ADMIN_PORT}
+limits:
+  body: 5MG
+  drain: 10
+  batch: no
+topics:
+  auto_creat: true
+  a/b: {}
+  signals:
+    partitions: 0
+    retention: {time: 7d, byte: 1}
+    cleanup: compacted
+    schema: x
+routes: [a]
+subscriptons: {}
+workers: some
+"""
+    assert faults(tmp_path, text, overrides=["limits.page=x", "listeners.http.tsl=1"]) == [
+        "linkspan.yaml:3: bus.kind: expected embedded or kafka (did you mean 'kafka'?)",
+        "linkspan.yaml:5: listeners.htpp: unknown listener (did you mean 'http'?)",
+        "linkspan.yaml:7: listeners.http.prot: unknown key (did you mean 'port'?)",
+        "linkspan.yaml:9: listeners.mqtt.keep_alive: must be at most 65535",
+        "linkspan.yaml:11: listeners.admin.port: the environment variable ADMIN_PORT is not set "
+        "(${ADMIN_PORT:-default} gives a default)",
+        "linkspan.yaml:13: limits.body: '5MG' is not a size: write a number and a unit, such as 64KiB, 16MiB or 10GiB",
+        "linkspan.yaml:14: limits.drain: 10 needs a unit, such as 10s or 10ms",
+        'linkspan.yaml:15: limits.batch: bare no is not a truth value here: write false, or "no" for text',
+        "linkspan.yaml:17: topics.auto_creat: expected a mapping (did you mean 'auto_create'?)",
+        "linkspan.yaml:18: topics.a/b: 'a/b' is not a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -",
+        "linkspan.yaml:20: topics.signals.partitions: must be at least 1",
+        "linkspan.yaml:21: topics.signals.retention.byte: unknown key (did you mean 'bytes'?)",
+        "linkspan.yaml:22: topics.signals.cleanup: expected delete or compact (did you mean 'compact'?)",
+        "linkspan.yaml:23: topics.signals.schema: not_available: schemas come with a later version",
+        "linkspan.yaml:24: routes: not_available: routes come with a later version",
+        "linkspan.yaml:25: subscriptons: unknown key (did you mean 'subscriptions'?)",
+        "linkspan.yaml:26: workers: expected a whole number",
+        "--set limits.page: expected a whole number",
+        "--set listeners.http.tsl: unknown key (did you mean 'tls'?)",
+    ]
+
+
+def test_a_toml_file_has_its_lines_too(tmp_path: Path) -> None:
+    text = 'name = "x"\n[listeners.http]\nprot = 5\n[[listeners.mqtt]]\nport = 1\n[[listeners.mqtt]]\nport = "a"\n'
+    assert faults(tmp_path, text, name="l.toml") == [
+        "l.toml:3: listeners.http.prot: unknown key (did you mean 'port'?)",
+        "l.toml:7: listeners.mqtt[1].port: expected a whole number",
+    ]
+    assert loaded(tmp_path, '[bus]\npath = "d"\n', name="g.toml").config.bus == EmbeddedBus(path=tmp_path / "d")
+
+
+def test_a_listener_is_one_mapping_a_list_or_off(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path, "listeners:\n  http:\n  - {port: 1}\n  - {port: 2, host: '::1'}\n  mqtt: null\n  grpc: {port: 5}\n"
+    ).config
+    assert [(entry.host, entry.port) for entry in config.listeners["http"]] == [("127.0.0.1", 1), ("::1", 2)]
+    assert config.listeners["mqtt"] == ()
+    assert isinstance(config.listeners["http"][0], WebListenerSettings)
+
+
+def test_a_listener_that_is_not_installed_is_a_note_unless_it_is_off(tmp_path: Path) -> None:
+    notes = loaded(tmp_path, "listeners: {grpc: {port: 5}, amqp: null}").notes
+    assert notes == ("listeners.websocket: off: not installed", "listeners.grpc: off: not installed")
+
+
+def test_a_foreign_plugin_brings_its_own_name_and_settings(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("listeners: {nats: {default_topic: x}}")
+    config = load(tmp_path / "c.yaml", plugins={"nats": PluginInfo(_Mqtt, 4222)}).config
+    assert config.listeners["nats"] == (_Mqtt(default_topic="x", port=4222),)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("listeners: [http]", "linkspan.yaml:1: listeners: expected a mapping of listener names"),
+        ("listeners: {http: 8080}", "linkspan.yaml:1: listeners.http: expected a mapping"),
+        ("bus: kafka", "linkspan.yaml:1: bus: expected a mapping"),
+        ("bus: {kind: [kafka]}", "linkspan.yaml:1: bus.kind: expected embedded or kafka"),
+        ("bus: {kind: kafka}", "linkspan.yaml:1: bus.bootstrap: is required"),
+        ("bus:\n  kind: kafka\n  bootstrap: a:1\n  path: x",
+         "linkspan.yaml:4: bus.path: belongs to the bus of kind embedded; this one is kafka"),
+        ("bus:\n  bootstrap: a:1", "linkspan.yaml:2: bus.bootstrap: belongs to the bus of kind kafka; this one is "
+         "embedded"),
+        ("topics: [a]", "linkspan.yaml:1: topics: expected a mapping"),
+        ("topics: {a: 5}", "linkspan.yaml:1: topics.a: expected a mapping"),
+        ("topics: {_a: {}}", "linkspan.yaml:1: topics._a: topic '_a' is internal: names that begin with '_' are "
+         "reserved"),
+        ("topics: {a: {retention: {time: 5}}}", "linkspan.yaml:1: topics.a.retention.time: 5 needs a unit, such as 5s or "
+         "5ms"),
+        ("name: 5", "linkspan.yaml:1: name: expected text (a number or a truth value must be quoted)"),
+        ("name: a/b", "linkspan.yaml:1: name: must match ^[A-Za-z0-9._-]{1,100}$"),
+        ("auth:\n  policies: [{roles: [a]}]", "linkspan.yaml:2: auth.policies: not_available: policies come with a later "
+         "version"),
+        ("auth: {authenticators: [{jwt: {}}]}", "linkspan.yaml:1: auth.authenticators: not_available: authenticators come "
+         "with a later version"),
+        ("workers: 0", "linkspan.yaml:1: workers: must be at least 1"),
+        ("a: {b", "linkspan.yaml:1: not valid YAML: expected ',' or '}', but got '<stream end>'"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_said_where_it_is(tmp_path: Path, text: str, fault: str) -> None:
+    assert faults(tmp_path, text) == [fault]
+
+
+def test_empty_sections_and_empty_parts_that_are_not_built_yet_do_no_harm(tmp_path: Path) -> None:
+    text = """
+bus:
+auth: {authenticators: [], policies: []}
+listeners:
+limits:
+topics:
+  signals:
+  news: {schema: null, retention: }
+subscriptions: {}
+routes: []
+workflows:
+bridges: []
+cluster: {}
+telemetry:
+"""
+    config = loaded(tmp_path, text).config
+    assert set(config.topics.create) == {"signals", "news"}
+
+
+def test_a_value_from_outside_is_never_repeated(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2\n")
+    text = "limits: {body: '${file:secret}'}\nbus: {durability: '${file:secret}'}\nlisteners: {http: {host: 'a ${file:secret}'}}\n"
+    found = faults(tmp_path, text)
+    assert len(found) == 3
+    assert "hunter2" not in " ".join(found)
+
+
+def test_a_secret_that_was_written_down_is_never_repeated(tmp_path: Path) -> None:
+    text = "bus:\n  kind: kafka\n  bootstrap: a:1\n  security: {pasword: hunter2, password: [hunter2], username: {a: hunter2}}\n"
+    found = faults(tmp_path, text)
+    assert len(found) == 3
+    assert "hunter2" not in " ".join(found)
+    config = loaded(tmp_path, text.replace("pasword: hunter2, ", "").replace("[hunter2]", "hunter2").replace(
+        "{a: hunter2}", "bob, protocol: SASL_SSL, mechanism: PLAIN")).config  # fmt: skip
+    assert isinstance(config.bus, KafkaBus)
+    assert config.bus.security.password is not None
+    assert config.bus.security.password.get_secret_value() == "hunter2"
+    assert "hunter2" not in str(config.masked())
+
+
+def test_environment_values_fill_any_type(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "listeners: {http: {port: '${PORT}'}}\ntopics: {auto_create: '${AUTO:-true}'}\nlimits: {drain: '${DRAIN}'}"
+    )
+    config = load(tmp_path / "c.yaml", plugins=PLUGINS, environment={"PORT": "99", "DRAIN": "3s"}).config
+    assert (config.listeners["http"][0].port, config.topics.auto_create, config.limits.drain) == (99, True, 3.0)
+
+
+def test_a_file_that_cannot_be_read_is_one_fault(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe4\n")
+    (tmp_path / "large.yaml").write_bytes(b"#" * (4 * 2**20 + 1))
+    expected = {
+        "none.yaml": f"{tmp_path}/none.yaml: cannot read the file: No such file or directory",
+        "latin.yaml": f"{tmp_path}/latin.yaml:2: the file is not UTF-8 text",
+        "large.yaml": f"{tmp_path}/large.yaml: the file is larger than 4 MiB",
+        ".": f"{tmp_path}: cannot read the file: Is a directory",
+    }
+    for name, message in expected.items():
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path / name)
+        assert str(caught.value) == message
+
+
+def test_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbfname: x\n")
+    assert load(tmp_path / "c.yaml").config.name == "x"

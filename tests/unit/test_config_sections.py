@@ -1,0 +1,33 @@
+"""Sections are checked one by one; a broken one stands at its defaults and is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config.model import Config, ListenerSettings
+from gateway.config.sections import NOT_YET, PluginInfo, build
+from gateway.config.yaml_lines import parse_yaml
+
+
+def test_a_broken_section_is_named_and_the_others_are_kept() -> None:
+    document = parse_yaml("bus: {kind: x}\nlimits: {page: 5}\ntopics: {a: {partitions: x}, b: {}}\n", "f")
+    built = build(document, {}, Path())
+    assert built.broken == {"bus", "topics"}
+    assert built.config.limits.page == 5
+    assert set(built.config.topics.create) == {"b"}
+    assert built.config.bus == Config().bus
+
+
+def test_every_key_of_the_design_is_known() -> None:
+    design = "name bus listeners auth limits topics subscriptions routes workflows bridges cluster workers telemetry"
+    known = set(Config.model_fields) | {str(path[0]) for path in NOT_YET}
+    assert known == set(design.split())
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_the_default_port_depends_on_tls(tls: bool) -> None:
+    text = "listeners: {mqtt: {tls: {certificate: c, key: k}}}" if tls else "listeners: {mqtt: {}}"
+    built = build(parse_yaml(text, "f"), {"mqtt": PluginInfo(ListenerSettings, 1883, 8883)}, Path("/etc"))
+    assert built.config.listeners["mqtt"][0].port == (8883 if tls else 1883)
