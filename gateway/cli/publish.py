@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -69,6 +70,7 @@ def event(subject: str | None, type_: str | None, attributes: dict[str, str], da
         "id": os.urandom(16).hex(),
         "source": f"//{quote(socket.gethostname())}/linkspan/cli",
         "type": type_ or "io.linkspan.cli.message",
+        "time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "datacontenttype": content_type(data),
     }
     if subject is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import closing
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from gateway.cli.client import Client
+from gateway.cli.client import Answer, Client
 from gateway.cli.options import DEFAULT_URL, Json, Token, Url
 from gateway.cli.output import WRONG_USE, CommandError, command, line, record, styled, table
 
@@ -46,8 +48,11 @@ def settings(
     return {name: value for name, value in body.items() if value is not None}
 
 
-def path(name: str) -> str:
-    return f"/topics/{quote(name, safe='')}"
+def ask(url: str, token: str | None, method: str, name: str = "", body: dict[str, Any] | None = None) -> Answer:
+    """One request about a topic, or about all of them."""
+    path = f"/topics/{quote(name, safe='')}" if name else "/topics"
+    with closing(Client(url, token)) as client:
+        return client.request(method, path, body=None if body is None else json.dumps(body).encode())
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -73,7 +78,7 @@ def show_topic(view: dict[str, Any], as_json: bool) -> None:
 @command
 def ls(url: Url = DEFAULT_URL, token: Token = None, as_json: Json = False) -> None:
     """List the topics."""
-    views = Client(url, token).request("GET", "/topics").json()
+    views = ask(url, token, "GET").json()
     views = views["topics"] if isinstance(views, dict) else views
     if as_json:
         record(views)
@@ -100,7 +105,7 @@ def create(
 ) -> None:
     """Create a topic; one that exists gets the settings named here."""
     body = settings(partitions, replication, retention_time, retention_bytes, cleanup, compression, type_)
-    answer = Client(url, token).request("PUT", path(name), body=_json(body))
+    answer = ask(url, token, "PUT", name, body)
     if not as_json:
         line(styled(f"{name} {'created' if answer.status == 201 else 'exists; settings applied'}", "green"))
     show_topic(answer.json(), as_json)
@@ -110,7 +115,7 @@ def create(
 @command
 def show(name: Name, url: Url = DEFAULT_URL, token: Token = None, as_json: Json = False) -> None:
     """Show a topic's settings."""
-    show_topic(Client(url, token).request("GET", path(name)).json(), as_json)
+    show_topic(ask(url, token, "GET", name).json(), as_json)
 
 
 @app.command("set")
@@ -131,7 +136,7 @@ def set_(
     body = settings(partitions, None, retention_time, retention_bytes, cleanup, compression, type_)
     if not body:
         raise CommandError("nothing to set: name at least one option", WRONG_USE, code="wrong_use")
-    show_topic(Client(url, token).request("PATCH", path(name), body=_json(body)).json(), as_json)
+    show_topic(ask(url, token, "PATCH", name, body).json(), as_json)
 
 
 @app.command("rm")
@@ -149,14 +154,8 @@ def rm(
             raise CommandError("this deletes all events of the topic: confirm with --yes", WRONG_USE, code="wrong_use")
         if not typer.confirm(f"Delete {name} and all its events?"):
             raise CommandError("nothing was deleted")
-    Client(url, token).request("DELETE", path(name))
+    ask(url, token, "DELETE", name)
     if as_json:
         record({"deleted": name})
     else:
         line(f"{name} deleted")
-
-
-def _json(body: dict[str, Any]) -> bytes:
-    import json
-
-    return json.dumps(body).encode()

@@ -67,7 +67,8 @@ def scripted() -> Iterator[Scripted]:
             script.asked.append(asked)
             script.answer(asked, self)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any
+        # The names that http.server looks for.
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815
 
         def log_message(self, format: str, *args: Any) -> None:
             """Tests are quiet."""

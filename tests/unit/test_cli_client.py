@@ -97,7 +97,7 @@ def test_an_answer_that_is_no_json_says_so(server: Scripted, client: Client) -> 
 
 
 def test_nobody_there_is_exit_code_3() -> None:
-    with pytest.raises(ConnectionLost, match="cannot connect to http://127.0.0.1") as raised:
+    with pytest.raises(ConnectionLost, match="cannot connect to") as raised:
         Client(f"http://127.0.0.1:{free_port()}").request("GET", "/topics")
     assert raised.value.exit_code == CANNOT_CONNECT
 

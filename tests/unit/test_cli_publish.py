@@ -1,0 +1,148 @@
+"""gateway/cli/publish.py: one event, or one for each line."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gateway.cli.publish import attributes_from, content_type, lots
+from gateway.event import event_faults
+from tests.unit.cli_support import Scripted, reply, run, scripted
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with scripted() as script:
+        script.answer = lambda asked, to: reply(
+            to, {"count": len(json.loads(asked.body)), "positions": [[0, 7]] * len(json.loads(asked.body))}
+        )
+        yield script
+
+
+def sent(server: Scripted) -> list[dict[str, Any]]:
+    return [event for asked in server.asked for event in json.loads(asked.body)]
+
+
+def data_of(event: dict[str, Any]) -> bytes:
+    return base64.b64decode(event["data_base64"])
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A pipe as standard input: write to it, then close it."""
+    reading, writing = os.pipe()
+    source = os.fdopen(reading)
+    monkeypatch.setattr(sys, "stdin", source)
+    with os.fdopen(writing, "wb", buffering=0) as pipe:
+        yield pipe
+    source.close()
+
+
+def test_an_event_is_a_valid_cloudevent_at_its_address(server: Scripted, capsys: Any) -> None:
+    code, out, _ = run(capsys, "publish", "signals/equities/AAPL", '{"price": 1.50}', "--url", server.url)
+    assert code == 0
+    assert out == "published to signals/equities/AAPL: partition 0, offset 7\n"
+    [event] = sent(server)
+    assert server.asked[0].path == "/v1/topics/signals/events"
+    assert server.asked[0].headers["Content-Type"] == "application/cloudevents-batch+json"
+    assert event["subject"] == "equities/AAPL"
+    assert event["datacontenttype"] == "application/json"
+    assert data_of(event) == b'{"price": 1.50}'  # byte for byte
+    assert event_faults({name: value for name, value in event.items() if name != "data_base64"}) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"a": 1}', "application/json"),
+        (b"3.5", "application/json"),
+        (b"hello", "text/plain"),
+        (b'{"a": 1} {"b": 2}', "text/plain"),
+        (b"NaN", "text/plain"),
+        (b"[" * 100_000, "text/plain"),
+        (b"", "text/plain"),
+        (b"\xff\xfe", "application/octet-stream"),
+    ],
+)
+def test_the_content_type_is_sniffed(data: bytes, expected: str) -> None:
+    assert content_type(data) == expected
+
+
+def test_type_and_attributes_are_taken(server: Scripted, capsys: Any) -> None:
+    words = ["publish", "t", "x", "--type", "my.type", "-a", "symbol=AAPL", "-a", "id=1", "--url", server.url, "--json"]
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert json.loads(out) == {"count": 1, "positions": [[0, 7]]}
+    [event] = sent(server)
+    assert (event["type"], event["symbol"], event["id"]) == ("my.type", "AAPL", "1")
+    assert "subject" not in event
+
+
+def test_each_line_of_stdin_is_an_event(server: Scripted, capsys: Any, stdin: Any) -> None:
+    stdin.write(b'{"n": 1}\r\n\nplain\nlast without an end')
+    stdin.close()
+    code, out, _ = run(capsys, "publish", "t/s", "-", "--url", server.url)
+    assert code == 0
+    assert out == "published 3 events to t\n"
+    assert [data_of(event) for event in sent(server)] == [b'{"n": 1}', b"plain", b"last without an end"]
+
+
+def test_without_data_stdin_is_read(server: Scripted, capsys: Any, stdin: Any) -> None:
+    stdin.write(b"x\n")
+    stdin.close()
+    code, out, _ = run(capsys, "publish", "t", "--url", server.url, "--json")
+    assert (code, json.loads(out)) == (0, {"count": 1})
+
+
+def test_many_lines_go_in_batches(server: Scripted, capsys: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"".join(b"%d\n" % n for n in range(2500)))
+    with path.open() as source:
+        monkeypatch.setattr(sys, "stdin", source)
+        code, _, _ = run(capsys, "publish", "t", "-", "--url", server.url)
+    assert code == 0
+    assert [len(json.loads(asked.body)) for asked in server.asked] == [1000, 1000, 500]
+    assert [int(data_of(event)) for event in sent(server)] == list(range(2500))
+
+
+def test_a_lot_ends_before_it_grows_too_large(tmp_path: Any) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes((b"x" * 3_000_000 + b"\n") * 3)
+    with path.open() as source:
+        assert [len(lot) for lot in lots(source.fileno())] == [1, 1, 1]
+
+
+def test_a_failure_in_the_middle_says_how_far_it_came(
+    server: Scripted, capsys: Any, tmp_path: Any, monkeypatch: Any
+) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"x\n" * 1500)
+    server.answer = lambda asked, to: (
+        reply(to, {"count": 1000})
+        if len(server.asked) == 1
+        else reply(to, {"code": "disk_full", "detail": "no room"}, 503)
+    )
+    with path.open() as source:
+        monkeypatch.setattr(sys, "stdin", source)
+        code, _, err = run(capsys, "publish", "t", "-", "--url", server.url)
+    assert code == 1
+    assert "no room (disk_full) (1,000 events were published before)" in err
+
+
+@pytest.mark.parametrize("address", ["", "/x", "_internal/x", "a b/x", "t/a/+/b", "t/*"])
+def test_an_illegal_address_is_wrong_use_and_sends_nothing(server: Scripted, capsys: Any, address: str) -> None:
+    code, _, err = run(capsys, "publish", address, "x", "--url", server.url)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert server.asked == []
+
+
+def test_an_attribute_needs_a_name_and_a_value(server: Scripted, capsys: Any) -> None:
+    assert run(capsys, "publish", "t", "x", "-a", "novalue", "--url", server.url)[0] == 2
+    assert attributes_from(["a=b=c"]) == {"a": "b=c"}
