@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli.output import visible
 from gateway.cli.subscribe import data_of
+from gateway.cli.telemetry import TYPE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,9 +45,14 @@ class Board:
         self.count = 0
         self.latencies: deque[float] = deque(maxlen=100_000)
         self.recent: deque[float] = deque(maxlen=256)
+        #: What others published meanwhile, as text.
+        self.notes: deque[str] = deque(maxlen=3)
 
-    def take(self, event: dict[str, Any], arrived: float, now: float) -> float:
-        """Note one event; `arrived` is wall clock, `now` monotonic. Returns its latency."""
+    def take(self, event: dict[str, Any], arrived: float, now: float) -> float | None:
+        """Note one event; `arrived` is wall clock, `now` monotonic. Returns the latency of one of ours."""
+        if event["type"] != TYPE:
+            self.notes.append(f"{address_of(event, self.topic)}  {data_of(event)}")
+            return None
         latency = max(0.0, arrived - datetime.fromisoformat(event["time"]).timestamp())
         row = self.rows.setdefault(event["subject"], Row(f"{self.topic}/{event['subject']}"))
         value = event["data"]
@@ -86,10 +94,15 @@ def amount(value: float, unit: str) -> str:
     return f"{value:.1f} {prefix}{unit}" if prefix else f"{value:.0f} {unit}"
 
 
-def plain(event: dict[str, Any], topic: str, latency: float) -> str:
+def address_of(event: dict[str, Any], topic: str) -> str:
+    return visible(f"{topic}/{event['subject']}" if "subject" in event else topic)
+
+
+def plain(event: dict[str, Any], topic: str, latency: float | None) -> str:
     """One event on one line, for a pipe or a log."""
-    clock = event["time"][11:23]
-    return f"{clock}  {topic + '/' + event['subject']:<24} {data_of(event):<36} {latency * 1000:7.1f} ms"
+    clock = visible(str(event.get("time", "")))[11:23]
+    end = "" if latency is None else f" {latency * 1000:7.1f} ms"
+    return f"{clock:<12}  {address_of(event, topic):<24} {data_of(event):<36}{end}"
 
 
 def summary(board: Board, published: int, seconds: float) -> dict[str, Any]:
@@ -136,16 +149,17 @@ def picture(board: Board, now: float, head: Sequence[str], foot: Sequence[str], 
         grid,
         Text(),
         Text(status),
+        *(Text(text, style="yellow", no_wrap=True, overflow="ellipsis") for text in board.notes),
         Text(),
         *(Text(text, style="dim", no_wrap=True, overflow="ignore") for text in foot),
     )
 
 
 def decode(data: str) -> dict[str, Any]:
-    """An SSE message's data as an event of ours; `data` may come as JSON or base64."""
+    """The structured event in a message; our own may come with its JSON data as base64."""
     event: dict[str, Any] = json.loads(data)
-    if "data_base64" in event:
-        event["data"] = json.loads(data_of(event))
+    if event["type"] == TYPE and "data_base64" in event:
+        event["data"] = json.loads(base64.b64decode(event["data_base64"]))
     return event
 
 

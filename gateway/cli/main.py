@@ -38,3 +38,7 @@ later.add_to(app)
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import psutil
 
 TOPIC = "host"
+TYPE = "io.linkspan.demo.telemetry"
 
 
 class Sample(NamedTuple):
@@ -77,7 +78,7 @@ def event_of(sample: Sample, moment: str) -> dict[str, Any]:
         "specversion": "1.0",
         "id": os.urandom(12).hex(),
         "source": f"//{quote(socket.gethostname())}/linkspan/demo",
-        "type": "io.linkspan.demo.telemetry",
+        "type": TYPE,
         "subject": sample.subject,
         "time": moment,
         "datatype": sample.datatype,
