@@ -123,6 +123,21 @@ def encode_records(events: Sequence[Event], timestamp_ms: int, compression: Comp
     return batch
 
 
+def encode_kept(events: Sequence[Event], compression: Compression = "none") -> bytearray:
+    """Encode stored events again as one batch, as they are: offsets with their holes, times, raw headers.
+
+    For compaction. The first event's offset becomes the base offset.
+    """
+    base = events[0].offset
+    builder = DefaultRecordBatchBuilder(2, CODECS[compression], 0, -1, -1, -1, 2**31 - 1)
+    for event in events:
+        headers = headers_of(event) if type(event.raw) is dict else event.raw
+        builder.append(event.offset - base, event.timestamp_ms, event.key, event.value, headers)
+    batch: bytearray = builder.build()
+    set_base_offset(batch, base)
+    return batch
+
+
 def key_of(event: Event) -> bytes | None:
     """The event's key; one without gets the default, which then stays with it."""
     key = event.key

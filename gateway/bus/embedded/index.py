@@ -63,9 +63,7 @@ class SegmentIndex:
         self.next[partition] = next_offset
 
     def add_frame(self, frame: Frame) -> None:
-        self.add(
-            frame.position, frame.end, frame.partition, frame.base_offset, frame.next_offset, frame.timestamp_ms
-        )
+        self.add(frame.position, frame.end, frame.partition, frame.base_offset, frame.next_offset, frame.timestamp_ms)
 
     def find(self, partition: int, offset: int) -> tuple[int, int | None]:
         """Where to begin to look for `offset`, and the offset of the frame there (None: the start)."""

@@ -68,6 +68,7 @@ class _Reading:
             self._stop(segment, hole, expected, until, end)
         elif until == self.until:
             self.finished = True
+        return None
 
     def _wanted(self, frame: Frame) -> bool:
         return frame.partition == self.partition and self.offset < frame.next_offset and frame.base_offset < self.until
@@ -107,9 +108,7 @@ def corrupt(segment: Segment, position: int, partition: int, first: int, next_: 
     )
 
 
-def read_batches(
-    extents: Sequence[Extent], partition: int, offset: int, until: int, max_bytes: int
-) -> list[Batch]:
+def read_batches(extents: Sequence[Extent], partition: int, offset: int, until: int, max_bytes: int) -> list[Batch]:
     """Batches of a partition from `offset` up to `until`, about `max_bytes` of them.
 
     Raises CorruptData when what stands at `offset` is damaged; OSError.
@@ -124,6 +123,9 @@ def read_batches(
             raise
         if reading.finished:
             break
+    if not reading.batches and until > offset:
+        # All of it was compacted away: an empty batch moves the reader on.
+        return [Batch(extents[0].segment.header.topic, partition, offset, until, [], 0)]
     return reading.batches
 
 

@@ -9,6 +9,8 @@ last segment was complete when its successor was made.
 from __future__ import annotations
 
 import os
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -41,7 +43,8 @@ def create_topic_files(folder: Path, topic: TopicFile) -> None:
     folder.mkdir()
     store_topic(folder, topic)
     salt = int.from_bytes(os.urandom(4), "big")
-    header = SegmentHeader(FORMAT, topic.name, topic.epoch, 1, salt, [0] * topic.partitions, 0)
+    created = time.time_ns() // 1_000_000
+    header = SegmentHeader(FORMAT, topic.name, topic.epoch, 1, salt, [0] * topic.partitions, created)
     fd = os.open(folder / segment_name(1), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         os.write(fd, encode_header(header))
@@ -61,7 +64,7 @@ def open_topic(folder: Path) -> Opened:
     segments = _headers(folder)
     if not segments:
         raise CorruptData(f"topic {folder.name!r} has no segment left in {folder}", file=str(folder), position=0)
-    for segment, successor in zip(segments, segments[1:]):
+    for segment, successor in pairwise(segments):
         segment.until = successor.header.base
         segment.newest_ms = successor.header.previous_newest_ms
         segment.bytes = segment.path.stat().st_size
@@ -141,9 +144,7 @@ def _recover(fd: int, active: Segment) -> SegmentIndex:
     if size < index.end:
         log.error("segment is cut short", file=str(active.path), position=size, end=index.end)
     if rest and not zeros(read, index.end, size):
-        log.warning(
-            "torn write cut from the end", file=str(active.path), position=index.end, bytes=size - index.end
-        )
+        log.warning("torn write cut from the end", file=str(active.path), position=index.end, bytes=size - index.end)
     return index
 
 

@@ -69,6 +69,10 @@ class Segment:
             self.index = self._stored_index() or self._rebuilt_index()
         return self.index
 
+    def loaded_empty(self) -> None:
+        """It is new: nothing to index yet."""
+        self.index = SegmentIndex(self.header.data_start, self.header.base)
+
     def _stored_index(self) -> SegmentIndex | None:
         try:
             data = self.path.with_suffix(INDEX_SUFFIX).read_bytes()

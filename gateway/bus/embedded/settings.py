@@ -49,9 +49,7 @@ def new_topic(name: str, epoch: str, asked: TopicSettings, defaults: TopicSettin
     """Settings of a new topic. Raises InvalidSetting."""
     check_settings(asked)
     merged = _merge(_merge(DEFAULTS, defaults), asked)
-    return msgspec.convert(
-        {"format": FORMAT, "name": name, "epoch": epoch, **_plain(merged)}, TopicFile
-    )
+    return msgspec.convert({"format": FORMAT, "name": name, "epoch": epoch, **_plain(merged)}, TopicFile)
 
 
 def altered(topic: TopicFile, asked: TopicSettings) -> TopicFile:
@@ -116,9 +114,7 @@ def load_topic(folder: Path) -> tuple[TopicFile, int | None]:
     path = folder / FILE
     topic, damaged = decode_topic(path.read_bytes() if path.exists() else b"")
     if topic is None:
-        raise CorruptData(
-            f"the settings of topic {folder.name!r} cannot be read ({path})", file=str(path), position=0
-        )
+        raise CorruptData(f"the settings of topic {folder.name!r} cannot be read ({path})", file=str(path), position=0)
     return topic, damaged
 
 

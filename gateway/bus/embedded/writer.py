@@ -48,7 +48,7 @@ class Outgoing(msgspec.Struct, gc=False):
     base_offset: int
     next_offset: int
     timestamp_ms: int
-    body: bytes | bytearray
+    body: bytearray
     batch: Batch
     position: int = -1
 
@@ -71,6 +71,14 @@ class Roll(msgspec.Struct):
     """Begin a new segment, unless the active one is empty."""
 
     topic: TopicWriter
+    done: Any = None
+
+
+class Probe(msgspec.Struct):
+    """After a failure: would an append of this size work?"""
+
+    topic: TopicWriter
+    size: int
     done: Any = None
 
 
@@ -110,13 +118,13 @@ class Failed(msgspec.Struct):
 
 
 class Done(msgspec.Struct):
-    """A Roll or Finish was carried out, or could not be."""
+    """A Roll, Probe or Finish was carried out, or could not be."""
 
-    item: Roll | Finish
+    item: Roll | Probe | Finish
     error: LinkspanError | None = None
 
 
-Item: TypeAlias = Append | Roll | Grow | Finish
+Item: TypeAlias = Append | Roll | Probe | Grow | Finish
 Outcome: TypeAlias = Committed | Rolled | Failed | Done
 
 
@@ -159,7 +167,7 @@ class TopicWriter:
             return outcomes
         size = sum(append.size for append in appends)
         try:
-            if self._suspect or self._half_made or (self.used and self._position + size > self.segment_bytes):
+            if self._must_roll(size):
                 outcomes.append(self.roll())
             self._write(appends, size, sync)
             outcomes.append(Committed(self, appends))
@@ -167,6 +175,15 @@ class TopicWriter:
             self._error = storage_error(error, f"append to {self.header.topic!r}")
             self.failed_generation = appends[-1].generation
             outcomes.append(Failed(self, appends, self._secured(self._error)))
+        return outcomes
+
+    def _must_roll(self, size: int) -> bool:
+        return bool(self._suspect) or self._half_made or (self.used and self._position + size > self.segment_bytes)
+
+    def probe(self, size: int) -> list[Outcome]:
+        """Make ready for an append of this size. Raises OSError when it would fail."""
+        outcomes: list[Outcome] = [self.roll()] if self._must_roll(size) else []
+        self._reserve(self._position + size)
         return outcomes
 
     @property
@@ -351,7 +368,7 @@ class Writer:
             outcomes: list[Outcome] = []
             pending: dict[TopicWriter, list[Append]] = {}
             for item in items:
-                if type(item) is Append:
+                if isinstance(item, Append):
                     pending.setdefault(item.topic, []).append(item)
                 elif item is not None:
                     self._commit(pending, outcomes)
@@ -372,17 +389,20 @@ class Writer:
                 unknown = OutcomeUnknown(f"append to {topic.header.topic!r} failed: {type(error).__name__}")
                 outcomes.append(Failed(topic, appends, unknown))
 
-    def _control(self, item: Append | Roll | Grow | Finish, outcomes: list[Outcome]) -> None:
+    def _control(self, item: Roll | Probe | Grow | Finish, outcomes: list[Outcome]) -> None:
         try:
             if isinstance(item, Grow):
                 item.topic.grow(item.partitions)
             elif isinstance(item, Finish):
                 item.topic.close()
                 outcomes.append(Done(item))
-            elif isinstance(item, Roll):
+            elif isinstance(item, Probe):
+                outcomes += item.topic.probe(item.size)
+                outcomes.append(Done(item))
+            else:
                 if item.topic.used:
                     outcomes.append(item.topic.roll())
                 outcomes.append(Done(item))
         except OSError as error:
-            if isinstance(item, Roll | Finish):
+            if not isinstance(item, Grow):
                 outcomes.append(Done(item, storage_error(error, f"segment of {item.topic.header.topic!r}")))
