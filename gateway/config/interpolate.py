@@ -64,7 +64,7 @@ def _resolve(reference: str, environment: Mapping[str, str], folder: Path) -> st
     if default is not None:
         return value or default
     if value is None:
-        raise _Unresolved(f"the environment variable {name} is not set (${{{name}:-default}} gives a default)")
+        raise _Unresolved(f"the variable {name} is not set (${{{name}:-default}} gives a default)")
     return value
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import pytest
 import trustme
 from pydantic import SecretStr
 
-from gateway.config import check as module
 from gateway.config.check import check
 from gateway.config.faults import path_text
 from gateway.config.model import (
@@ -76,7 +75,7 @@ def test_an_entry_of_a_list_is_named_by_its_index() -> None:
 
 
 @pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pem")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
@@ -107,7 +106,7 @@ def test_files_that_are_not_there_are_all_named(pem: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(pem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     found = said(with_tls(TlsSettings(certificate=pem / "one.pem", key=pem / "one.key")))
     assert found["listeners.http.tls.key"].endswith("cannot be read by this user")
 
@@ -140,7 +139,8 @@ def test_limits_fit_into_each_other() -> None:
     assert "limits.body, 1KiB" in said(Config(limits=Limits(body=1024)))["limits.event"]
     found = said(Config(limits=Limits(event=2**26, body=2**27), bus=EmbeddedBus(segment=2**20)))
     assert found == {"limits.event": "does not fit into a segment (bus.segment is 1MiB)"}
-    assert "limits.memory, 1MiB" in said(Config(limits=Limits(memory=2**20, stream_buffer=2**21)))["limits.stream_buffer"]
+    found = said(Config(limits=Limits(memory=2**20, stream_buffer=2**21)))
+    assert "limits.memory, 1MiB" in found["limits.stream_buffer"]
 
 
 def kafka(**security: object) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,7 +20,7 @@ class _Inner(Section):
 class _Outer(Section):
     inner: _Inner | None = None
     many: tuple[_Inner, ...] = ()
-    named: Annotated[dict[str, _Inner], Field()] = {}
+    named: Mapping[str, _Inner] = Field(default_factory=dict)
     ratio: float = 0
     flag: bool = False
     text: str = Field(default="", min_length=1)

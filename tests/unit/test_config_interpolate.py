@@ -45,13 +45,20 @@ def test_what_cannot_be_resolved_is_a_fault_of_its_key(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "large").write_bytes(b"x" * (2**20 + 1))
     document = interpolated(
-        {"a": "${NONE}", "b": "${file:none}", "c": "${file:binary}", "d": "${file:large}", "e": "${not ok}", "f": "${}"},
+        {
+            "a": "${NONE}",
+            "b": "${file:none}",
+            "c": "${file:binary}",
+            "d": "${file:large}",
+            "e": "${not ok}",
+            "f": "${}",
+        },
         {},
         tmp_path,
     )
     assert document.value == dict.fromkeys("abcdef")
     messages = {fault.path: fault.message for fault in document.faults}
-    assert messages["a"] == "the environment variable NONE is not set (${NONE:-default} gives a default)"
+    assert messages["a"] == "the variable NONE is not set (${NONE:-default} gives a default)"
     assert messages["b"] == f"cannot read the file {tmp_path}/none: No such file or directory"
     assert messages["c"].endswith("is not UTF-8 text")
     assert messages["d"].endswith("is larger than 1 MiB")

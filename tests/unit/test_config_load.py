@@ -27,7 +27,9 @@ def loaded(folder: Path, text: str, *, name: str = "linkspan.yaml", **flags: obj
 def faults(folder: Path, text: str, *, name: str = "linkspan.yaml", **flags: object) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         loaded(folder, text, name=name, **flags)
-    return [str(fault).replace(f"{folder}/", "") for fault in caught.value.faults]
+    return [
+        str(fault).removeprefix(f"{folder}/linkspan.yaml:").replace(f"{folder}/", "") for fault in caught.value.faults
+    ]
 
 
 def test_without_a_file_everything_is_embedded_and_on_loopback() -> None:
@@ -78,24 +80,23 @@ subscriptons: {}
 workers: some
 """
     assert faults(tmp_path, text, overrides=["limits.page=x", "listeners.http.tsl=1"]) == [
-        "linkspan.yaml:3: bus.kind: expected embedded or kafka (did you mean 'kafka'?)",
-        "linkspan.yaml:5: listeners.htpp: unknown listener (did you mean 'http'?)",
-        "linkspan.yaml:7: listeners.http.prot: unknown key (did you mean 'port'?)",
-        "linkspan.yaml:9: listeners.mqtt.keep_alive: must be at most 65535",
-        "linkspan.yaml:11: listeners.admin.port: the environment variable ADMIN_PORT is not set "
-        "(${ADMIN_PORT:-default} gives a default)",
-        "linkspan.yaml:13: limits.body: '5MG' is not a size: write a number and a unit, such as 64KiB, 16MiB or 10GiB",
-        "linkspan.yaml:14: limits.drain: 10 needs a unit, such as 10s or 10ms",
-        'linkspan.yaml:15: limits.batch: bare no is not a truth value here: write false, or "no" for text',
-        "linkspan.yaml:17: topics.auto_creat: expected a mapping (did you mean 'auto_create'?)",
-        "linkspan.yaml:18: topics.a/b: 'a/b' is not a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -",
-        "linkspan.yaml:20: topics.signals.partitions: must be at least 1",
-        "linkspan.yaml:21: topics.signals.retention.byte: unknown key (did you mean 'bytes'?)",
-        "linkspan.yaml:22: topics.signals.cleanup: expected delete or compact (did you mean 'compact'?)",
-        "linkspan.yaml:23: topics.signals.schema: not_available: schemas come with a later version",
-        "linkspan.yaml:24: routes: not_available: routes come with a later version",
-        "linkspan.yaml:25: subscriptons: unknown key (did you mean 'subscriptions'?)",
-        "linkspan.yaml:26: workers: expected a whole number",
+        "3: bus.kind: expected embedded or kafka (did you mean 'kafka'?)",
+        "5: listeners.htpp: unknown listener (did you mean 'http'?)",
+        "7: listeners.http.prot: unknown key (did you mean 'port'?)",
+        "9: listeners.mqtt.keep_alive: must be at most 65535",
+        "11: listeners.admin.port: the variable ADMIN_PORT is not set (${ADMIN_PORT:-default} gives a default)",
+        "13: limits.body: '5MG' is not a size: write a number and a unit, such as 64KiB, 16MiB or 10GiB",
+        "14: limits.drain: 10 needs a unit, such as 10s or 10ms",
+        '15: limits.batch: bare no is not a truth value here: write false, or "no" for text',
+        "17: topics.auto_creat: expected a mapping (did you mean 'auto_create'?)",
+        "18: topics.a/b: 'a/b' is not a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -",
+        "20: topics.signals.partitions: must be at least 1",
+        "21: topics.signals.retention.byte: unknown key (did you mean 'bytes'?)",
+        "22: topics.signals.cleanup: expected delete or compact (did you mean 'compact'?)",
+        "23: topics.signals.schema: not_available: schemas come with a later version",
+        "24: routes: not_available: routes come with a later version",
+        "25: subscriptons: unknown key (did you mean 'subscriptions'?)",
+        "26: workers: expected a whole number",
         "--set limits.page: expected a whole number",
         "--set listeners.http.tsl: unknown key (did you mean 'tls'?)",
     ]
@@ -133,29 +134,25 @@ def test_a_foreign_plugin_brings_its_own_name_and_settings(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("listeners: [http]", "linkspan.yaml:1: listeners: expected a mapping of listener names"),
-        ("listeners: {http: 8080}", "linkspan.yaml:1: listeners.http: expected a mapping"),
-        ("bus: kafka", "linkspan.yaml:1: bus: expected a mapping"),
-        ("bus: {kind: [kafka]}", "linkspan.yaml:1: bus.kind: expected embedded or kafka"),
-        ("bus: {kind: kafka}", "linkspan.yaml:1: bus.bootstrap: is required"),
+        ("listeners: [http]", "1: listeners: expected a mapping of listener names"),
+        ("listeners: {http: 8080}", "1: listeners.http: expected a mapping"),
+        ("bus: kafka", "1: bus: expected a mapping"),
+        ("bus: {kind: [kafka]}", "1: bus.kind: expected embedded or kafka"),
+        ("bus: {kind: kafka}", "1: bus.bootstrap: is required"),
         ("bus:\n  kind: kafka\n  bootstrap: a:1\n  path: x",
-         "linkspan.yaml:4: bus.path: belongs to the bus of kind embedded; this one is kafka"),
-        ("bus:\n  bootstrap: a:1", "linkspan.yaml:2: bus.bootstrap: belongs to the bus of kind kafka; this one is "
-         "embedded"),
-        ("topics: [a]", "linkspan.yaml:1: topics: expected a mapping"),
-        ("topics: {a: 5}", "linkspan.yaml:1: topics.a: expected a mapping"),
-        ("topics: {_a: {}}", "linkspan.yaml:1: topics._a: topic '_a' is internal: names that begin with '_' are "
-         "reserved"),
-        ("topics: {a: {retention: {time: 5}}}", "linkspan.yaml:1: topics.a.retention.time: 5 needs a unit, such as 5s or "
-         "5ms"),
-        ("name: 5", "linkspan.yaml:1: name: expected text (a number or a truth value must be quoted)"),
-        ("name: a/b", "linkspan.yaml:1: name: must match ^[A-Za-z0-9._-]{1,100}$"),
-        ("auth:\n  policies: [{roles: [a]}]", "linkspan.yaml:2: auth.policies: not_available: policies come with a later "
-         "version"),
-        ("auth: {authenticators: [{jwt: {}}]}", "linkspan.yaml:1: auth.authenticators: not_available: authenticators come "
-         "with a later version"),
-        ("workers: 0", "linkspan.yaml:1: workers: must be at least 1"),
-        ("a: {b", "linkspan.yaml:1: not valid YAML: expected ',' or '}', but got '<stream end>'"),
+         "4: bus.path: belongs to the bus of kind embedded; this one is kafka"),
+        ("bus:\n  bootstrap: a:1", "2: bus.bootstrap: belongs to the bus of kind kafka; this one is embedded"),
+        ("topics: [a]", "1: topics: expected a mapping"),
+        ("topics: {a: 5}", "1: topics.a: expected a mapping"),
+        ("topics: {_a: {}}", "1: topics._a: topic '_a' is internal: names that begin with '_' are reserved"),
+        ("topics: {a: {retention: {time: 5}}}", "1: topics.a.retention.time: 5 needs a unit, such as 5s or 5ms"),
+        ("name: 5", "1: name: expected text (a number or a truth value must be quoted)"),
+        ("name: a/b", "1: name: must match ^[A-Za-z0-9._-]{1,100}$"),
+        ("auth:\n  policies: [{roles: [a]}]", "2: auth.policies: not_available: policies come with a later version"),
+        ("auth: {authenticators: [{}]}",
+         "1: auth.authenticators: not_available: authenticators come with a later version"),
+        ("workers: 0", "1: workers: must be at least 1"),
+        ("a: {b", "1: not valid YAML: expected ',' or '}', but got '<stream end>'"),
     ],
 )  # fmt: skip
 def test_each_fault_is_said_where_it_is(tmp_path: Path, text: str, fault: str) -> None:
@@ -184,14 +181,23 @@ telemetry:
 
 def test_a_value_from_outside_is_never_repeated(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hunter2\n")
-    text = "limits: {body: '${file:secret}'}\nbus: {durability: '${file:secret}'}\nlisteners: {http: {host: 'a ${file:secret}'}}\n"
+    text = """
+limits: {body: '${file:secret}'}
+bus: {durability: '${file:secret}'}
+listeners: {http: {host: 'a ${file:secret}'}}
+"""
     found = faults(tmp_path, text)
     assert len(found) == 3
     assert "hunter2" not in " ".join(found)
 
 
 def test_a_secret_that_was_written_down_is_never_repeated(tmp_path: Path) -> None:
-    text = "bus:\n  kind: kafka\n  bootstrap: a:1\n  security: {pasword: hunter2, password: [hunter2], username: {a: hunter2}}\n"
+    text = """
+bus:
+  kind: kafka
+  bootstrap: a:1
+  security: {pasword: hunter2, password: [hunter2], username: {a: hunter2}}
+"""
     found = faults(tmp_path, text)
     assert len(found) == 3
     assert "hunter2" not in " ".join(found)

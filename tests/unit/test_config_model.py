@@ -59,14 +59,15 @@ def test_a_port_is_a_port(port: object) -> None:
 
 def test_settings_do_not_change_and_have_no_unknown_keys() -> None:
     with pytest.raises(ValidationError):
-        Limits().body = 5  # type: ignore[misc]
+        Limits().body = 5
     with pytest.raises(ValidationError):
         Limits.model_validate({"bodi": 5})
 
 
 def test_paths_of_a_file_are_relative_to_it_and_paths_of_flags_are_not() -> None:
     def certificate(value: object) -> Path:
-        return TlsSettings.model_validate({"certificate": value, "key": "/k"}, context={"folder": Path("/etc")}).certificate
+        files = {"certificate": value, "key": "/k"}
+        return TlsSettings.model_validate(files, context={"folder": Path("/etc")}).certificate
 
     assert certificate("a.pem") == Path("/etc/a.pem")
     assert certificate("/b.pem") == Path("/b.pem")
@@ -79,7 +80,8 @@ def test_paths_of_a_file_are_relative_to_it_and_paths_of_flags_are_not() -> None
 def test_kafka_addresses_may_be_a_list_or_text_with_commas() -> None:
     assert KafkaBus.model_validate({"bootstrap": "a:1, [::1]:2"}).bootstrap == ("a:1", "[::1]:2")
     assert KafkaBus.model_validate({"bootstrap": ["a.example:9092"]}).bootstrap == ("a.example:9092",)
-    for wrong in ("", "a", "a:b", "a:1,,b:2", "a:99999", [], "http://a:1"):
+    wrongs: list[object] = ["", "a", "a:b", "a:1,,b:2", "a:99999", [], "http://a:1"]
+    for wrong in wrongs:
         with pytest.raises(ValidationError):
             KafkaBus.model_validate({"bootstrap": wrong})
 

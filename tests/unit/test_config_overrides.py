@@ -74,8 +74,8 @@ def test_everything_in_a_structured_value_is_the_flags() -> None:
         ("limits[0]=1", "--set limits[0]: limits is a mapping, not a list"),
         ("listeners.http.port=1",
          "--set listeners.http.port: listeners.http is a list of 2: listeners.http[0] is its first entry"),
-        ("listeners.http[2]=1", "--set listeners.http[2]: listeners.http is a list of 2: listeners.http[0] is its first "
-         "entry"),
+        ("listeners.http[2]=1",
+         "--set listeners.http[2]: listeners.http is a list of 2: listeners.http[0] is its first entry"),
         ("limits.body=no", '--set limits.body: bare no is not a truth value here: write false, or "no" for text'),
     ],
 )  # fmt: skip

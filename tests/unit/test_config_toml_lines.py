@@ -61,7 +61,9 @@ def test_tables_and_lists_of_tables_have_their_lines() -> None:
     assert document.value["listeners"]["mqtt"] == [{"port": 2}, {"port": 3}]
 
 
-@pytest.mark.parametrize(("text", "line"), [("a = 1\nb = \n", 2), ("a = 1\na = 2\n", 2), ("[a\n", 1), ("a = '''\n\n", 3)])
+@pytest.mark.parametrize(
+    ("text", "line"), [("a = 1\nb = \n", 2), ("a = 1\na = 2\n", 2), ("[a\n", 1), ("a = '''\n\n", 3)]
+)
 def test_what_is_no_toml_is_refused_with_its_line(text: str, line: int) -> None:
     (fault,) = parse_toml(text, "f.toml").faults
     assert fault.place.line == line
@@ -73,6 +75,6 @@ def test_a_message_about_bad_toml_repeats_no_value() -> None:
     assert "hunter" not in str(fault)
 
 
-@given(st.text(alphabet='ab.=[]{}"\'#\n\\ 1,', max_size=80))
+@given(st.text(alphabet="ab.=[]{}\"'#\n\\ 1,", max_size=80))
 def test_no_text_at_all_makes_it_raise(text: str) -> None:
     parse_toml(text, "f.toml")

@@ -41,7 +41,8 @@ r: 1e3
     assert document.faults == []
     assert document.value == {
         "a": "text", "b": 12, "c": 1.5, "d": True, "e": None, "f": None, "g": None, "h": [1, "x", {"i": "no"}],
-        "j": "22:22", "k": 15, "l": 31, "m": "2026-01-01", "n": "12", "o": "two\nlines\n", "p": 10, "q": "n", "r": 1000.0,
+        "j": "22:22", "k": 15, "l": 31, "m": "2026-01-01", "n": "12", "o": "two\nlines\n", "p": 10, "q": "n",
+        "r": 1000.0,
     }  # fmt: skip
 
 
@@ -82,12 +83,12 @@ def test_all_faults_are_found_not_the_first() -> None:
     [
         ("- a\n- b\n", "f:1: expected a mapping of keys to values"),
         ("just text", "f:1: expected a mapping of keys to values"),
-        ("a: *password\n", "f:1: a value that begins with '*' must be quoted (it is read as an alias, which is not "
-         "defined)"),
+        ("a: *password\n",
+         "f:1: a value that begins with '*' must be quoted (it is read as an alias, which is not defined)"),
         ("a: 1\nb\nc: 2\n", "f:3: expected 'key: value'"),
         ("a: !env X\n", "f:1: a: tags ('!...') are not supported; quote a text that begins with '!'"),
-        ("a: !!python/object:os.system x\n", "f:1: a: tags ('!...') are not supported; quote a text that begins with "
-         "'!'"),
+        ("a: !!python/object:os.system x\n",
+         "f:1: a: tags ('!...') are not supported; quote a text that begins with '!'"),
         ("null: 1\n", "f:1: a key must be text"),
         ("a: 1\nb: \x00\n", "f:2: a character that YAML does not allow"),
         ("<<: 5\na: 1\n", "f:1: '<<' takes a mapping or a list of mappings"),
@@ -99,7 +100,9 @@ def test_what_is_not_ours_is_refused(text: str, message: str) -> None:
     assert said(text) == [message]
 
 
-@pytest.mark.parametrize("text", ["password: &hunter2 x\nb: &hunter2 y\n", "password: 'hunter2\n", "password: %hunter2"])
+@pytest.mark.parametrize(
+    "text", ["password: &hunter2 x\nb: &hunter2 y\n", "password: 'hunter2\n", "password: %hunter2"]
+)
 def test_a_message_about_bad_yaml_repeats_no_value(text: str) -> None:
     assert said(text)
     assert "hunter2" not in " ".join(said(text))
@@ -123,10 +126,8 @@ def test_aliases_and_merges_work_and_own_keys_win() -> None:
 @pytest.mark.parametrize("kind", ["list", "merge", "empty merge"])
 def test_a_billion_laughs_end_at_a_bound(kind: str) -> None:
     lines = ["a0: &a0 [x, x]" if kind == "list" else "a0: &a0 {k: v}" if kind == "merge" else "a0: &a0 {}"]
-    for n in range(1, 40):
-        lines.append(
-            f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" if kind == "list" else f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}"
-        )
+    step = "a{0}: &a{0} [*a{1}, *a{1}]" if kind == "list" else "a{0}: &a{0} {{<<: [*a{1}, *a{1}]}}"
+    lines += [step.format(n, n - 1) for n in range(1, 40)]
     (message,) = said("\n".join(lines))
     assert "more than 100000 values" in message or "nested deeper" in message
 
