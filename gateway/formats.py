@@ -294,9 +294,7 @@ def _value(raw: bytes) -> tuple[Value | None, str | None]:
     return (int(raw), None) if len(raw) <= 11 else (None, "integers have 32 bits")
 
 
-def _data(
-    members: dict[str, msgspec.Raw], attributes: dict[str, Value]
-) -> tuple[bytes | None, tuple[str, str] | None]:
+def _data(members: dict[str, msgspec.Raw], attributes: dict[str, Value]) -> tuple[bytes | None, tuple[str, str] | None]:
     """The payload and what is wrong with it; sets the implied content type (1.0.2, 3.1)."""
     plain, base64 = members.get("data"), members.get("data_base64")
     if base64 is not None and bytes(base64) != b"null":

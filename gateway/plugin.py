@@ -26,8 +26,11 @@ from gateway.config.units import (
 )
 from gateway.delivery.position import Start, parse_start
 from gateway.delivery.reader import Delivery, Gap, Page, Reader, ReadRequest, Stream
+from gateway.delivery.stream import EndOfStream
 from gateway.errors import (
+    Draining,
     Fault,
+    Forbidden,
     InvalidEvent,
     InvalidInput,
     InvalidSetting,
@@ -40,7 +43,7 @@ from gateway.errors import (
     Unavailable,
     UnsupportedContent,
 )
-from gateway.event import Event, Value, event_faults
+from gateway.event import Event, Value, event_faults, now_rfc3339
 from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event
 from gateway.ingress import Ingress
 from gateway.operate.connections import Connection, Connections
@@ -103,13 +106,13 @@ class Plugin(Protocol):
 OnClose = Callable[[], None]
 
 __all__ = [
-    "ANONYMOUS", "Batch", "BoundAddress", "Connection", "Connections", "Counter", "Delivery", "Event", "Fault", "Gap",
-    "Gateway", "Gauge", "Histogram", "HostGuard", "Ingress", "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind",
-    "Limits", "LinkspanError", "Listener", "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose", "Page",
-    "Pattern", "Plugin", "Position", "Principal", "ReadRequest", "Reader", "Start", "Stream", "TooLarge",
-    "TopicDefaults", "TopicInfo", "TopicSettings", "TopicView", "Topics", "Unauthenticated", "Unavailable",
-    "UnsupportedContent", "Value", "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch",
-    "decode_event", "encode_batch", "encode_event", "event_faults", "format_retention_bytes", "format_retention_ms",
-    "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",
-    "parse_subject_pattern", "split_address",
+    "ANONYMOUS", "Batch", "BoundAddress", "Connection", "Connections", "Counter", "Delivery", "Draining",
+    "EndOfStream", "Event", "Fault", "Forbidden", "Gap", "Gateway", "Gauge", "Histogram", "HostGuard", "Ingress",
+    "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind", "Limits", "LinkspanError", "Listener",
+    "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose", "Page", "Pattern", "Plugin", "Position",
+    "Principal", "ReadRequest", "Reader", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo", "TopicSettings",
+    "TopicView", "Topics", "Unauthenticated", "Unavailable", "UnsupportedContent", "Value", "WebListenerSettings",
+    "adapt", "check_subject", "check_topic", "decode_batch", "decode_event", "encode_batch", "encode_event",
+    "event_faults", "format_retention_bytes", "format_retention_ms", "now_rfc3339", "parse_duration", "parse_pattern",
+    "parse_retention_bytes", "parse_retention_ms", "parse_start", "parse_subject_pattern", "split_address",
 ]  # fmt: skip

@@ -1,0 +1,148 @@
+"""One TCP connection: aiohttp's request handler, with our answers for what it refuses itself.
+
+aiohttp parses, keeps alive and schedules; it tells its own errors in plain text and knows no
+bound on the number of connections. The private parts of aiohttp that this relies on are named
+here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
+
+from gateway.plugin import ANONYMOUS, Connection, Connections, Limits, Unavailable, now_rfc3339
+from protocols.http.problem import HeadersTooLarge, InternalError, Malformed, reply_of
+from protocols.http.reply import Reply, http_date
+
+if TYPE_CHECKING:
+    from protocols.http.routes import Answer
+
+#: More header lines than this are refused whatever their size.
+MAX_HEADERS = 100
+#: Seconds for which the rest of a refused body is read and thrown away, so that the client sees the answer.
+LINGER = 2.0
+
+Serve = Callable[[BaseRequest], "Awaitable[Answer]"]
+
+
+class HttpServer(Server):
+    """The connections of one listener. `full` and `draining` decide what a new one gets."""
+
+    def __init__(self, serve: Serve, limits: Limits, connections: Connections) -> None:
+        super().__init__(
+            cast("Callable[[BaseRequest], Awaitable[StreamResponse]]", serve),  # a Reply has the part that is used
+            handler_cancellation=True,  # a stream whose client left ends at once
+            access_log=None,
+            keepalive_timeout=limits.idle_timeout,
+            max_line_size=limits.header,
+            max_field_size=limits.header,
+            max_headers=MAX_HEADERS,
+            lingering_time=LINGER,
+            auto_decompress=False,  # bounded inflation is ours, see `body`
+        )
+        self._limit = limits.connections
+        self.registry = connections
+        self.draining = False
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    def __call__(self) -> HttpConnection:
+        return HttpConnection(self, loop=self._loop, **self._kwargs)
+
+    @property
+    def full(self) -> bool:
+        return len(self._connections) > self._limit
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self.empty.clear()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        if all(connection.transport is None for connection in self._connections):
+            self.empty.set()
+
+    def drain(self) -> None:
+        """Close connections that wait for a request; the others close with their answer."""
+        self.draining = True
+        for connection in list(self._connections):
+            cast("HttpConnection", connection).close_when_idle()
+
+
+class HttpConnection(RequestHandler):
+    __slots__ = ("_id", "_principal", "_since")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        server = cast(HttpServer, self._manager)
+        self._principal, self._since = ANONYMOUS.id, now_rfc3339()
+        self._id = server.registry.add("http", self)
+        if server.full:
+            refusal = Unavailable("this gateway has as many connections as it takes; try again later")
+            cast(asyncio.Transport, transport).write(_unasked(reply_of(refusal)))
+            self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._manager is not None:
+            cast(HttpServer, self._manager).registry.remove(self._id)
+        super().connection_lost(exc)
+
+    def describe(self, id: str) -> Connection:
+        peer = self.peername
+        shown = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "")
+        return Connection(id=id, protocol="http", peer=shown, principal=self._principal, since=self._since)
+
+    def belongs_to(self, principal: str) -> None:
+        """Who the latest request was made by."""
+        self._principal = principal
+
+    def disconnect(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def close_when_idle(self) -> None:
+        # close() also stops reading, which would cut a body that is on its way.
+        if self._current_request is None and not self._messages:
+            self.close()
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> StreamResponse:
+        """What aiohttp refuses before there is a request, or could not finish, as a problem."""
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer has begun already")
+        return cast(StreamResponse, _closing(refusal_of(status, exc)))
+
+
+def refusal_of(status: int, exc: BaseException | None) -> Reply:
+    """The answer to bytes that aiohttp could not make a request of."""
+    if isinstance(exc, LineTooLong) or (exc is not None and "Too many" in str(exc)):
+        return reply_of(HeadersTooLarge("the request line or a header is longer than this gateway takes"))
+    if status < 500:
+        return reply_of(Malformed("this is not a request by HTTP/1.1"))
+    return reply_of(InternalError("something went wrong in the gateway; its log says what"))
+
+
+def _closing(reply: Reply) -> Reply:
+    reply.force_close()
+    return reply
+
+
+def _unasked(reply: Reply) -> bytes:
+    """An answer written to a client that has not asked yet."""
+    head = f"HTTP/1.1 {reply.status} Service Unavailable\r\nDate: {http_date()}\r\nConnection: close\r\n"
+    lines: list[tuple[str, Any]] = [("Content-Type", "application/problem+json"), ("Content-Length", len(reply.body))]
+    return (
+        head + "".join(f"{name}: {value}\r\n" for name, value in (*lines, *reply.headers)) + "\r\n"
+    ).encode() + reply.body

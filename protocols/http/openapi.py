@@ -1,0 +1,312 @@
+"""The description of the door: `/v1/openapi.json` (OpenAPI 3.1), and `/v1/docs` made of it.
+
+A test holds it to what is served: the same paths, methods and parameters.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import msgspec
+from aiohttp.web import BaseRequest
+
+from gateway.plugin import Principal
+from protocols.http.binding import BATCH, STRUCTURED
+from protocols.http.problem import CONTENT_TYPE as PROBLEM
+from protocols.http.query import Query
+from protocols.http.reply import Reply
+from protocols.http.sse import CONTENT_TYPE as STREAM
+from protocols.http.topics import CLEANUP, COMPRESSION, LATER
+
+Json = dict[str, Any]
+
+CODES: dict[str, str] = {
+    "invalid_request": "The request itself is wrong; faults says where.",
+    "invalid_event": "A malformed CloudEvent, or one that a validator refuses. Nothing of the request was stored.",
+    "invalid_address": "An illegal topic name, subject or pattern.",
+    "invalid_position": "A start position or cursor that cannot be read.",
+    "invalid_setting": "Settings of a topic that cannot hold.",
+    "not_available": "A part that this version does not have yet (400 for a parameter, 501 for a path).",
+    "unauthenticated": "Credentials are missing or cannot be verified.",
+    "forbidden": "The client may not do this.",
+    "host_not_allowed": "The Host header names a host that this listener does not answer to.",
+    "origin_not_allowed": "Pages of this origin may not use this listener.",
+    "not_found": "There is no such path or connection.",
+    "unknown_topic": "The topic does not exist.",
+    "method_not_allowed": "The path has no such method; see Allow.",
+    "not_acceptable": "None of the answer's media types is acceptable.",
+    "request_timeout": "The request did not arrive in time.",
+    "conflict": "It exists already, or changed meanwhile.",
+    "topic_exists": "The topic exists already.",
+    "cursor_expired": "The cursor's topic was deleted and made anew.",
+    "offset_out_of_range": "The position is outside of what the log holds.",
+    "too_large": "A body, batch or event above its limit.",
+    "unsupported_content": "A media type, event format, charset or content encoding that is not understood.",
+    "expectation_failed": "An Expect header other than 100-continue.",
+    "limit_exceeded": "Over a rate or a bound; try again after Retry-After.",
+    "headers_too_large": "The request line and headers are above their limit.",
+    "internal": "A defect in the gateway; its log says what happened.",
+    "corrupt_data": "Stored data failed its checksum and is not served.",
+    "unavailable": "The gateway cannot serve this now; try again after Retry-After.",
+    "bus_unavailable": "The log is out of reach; nothing was stored.",
+    "disk_full": "The log has no room; nothing was stored.",
+    "draining": "The gateway is shutting down; go to another instance, or come back.",
+    "outcome_unknown": "The log failed half way: positions holds what is known to be stored (null where unknown).",
+}
+
+
+def _parameter(name: str, where: str, description: str, schema: Json, required: bool = False) -> Json:
+    return {"name": name, "in": where, "description": description, "required": required, "schema": schema}
+
+
+def _ref(kind: str, name: str) -> Json:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _json(schema: Json, media: str = "application/json") -> Json:
+    return {media: {"schema": schema}}
+
+
+_TEXT: Json = {"type": "string"}
+_TOPIC = _parameter("topic", "path", "A topic name.", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}$"}, True)
+_START = _parameter(
+    "start", "query", "latest, earliest, an RFC 3339 time with Z, -5m, last:10, or a cursor. "
+    "Pages start at earliest, streams at latest.", _TEXT,
+)  # fmt: skip
+_FILTER = _parameter("filter", "query", "An expression; not available in this version.", _TEXT)
+_LIMIT = _parameter(
+    "limit", "query", "How many matching events; a page has 100 by default.", {"type": "integer", "minimum": 1}
+)
+_WAIT = _parameter("wait", "query", "Pages only: how long to wait for the first event, such as 30s.", _TEXT)
+_RESUME = _parameter("Last-Event-ID", "header", "Streams only: the cursor to resume after. It wins over start.", _TEXT)
+_READING = [_START, _FILTER, _LIMIT, _WAIT, _RESUME]
+_EVENTS: Json = {
+    "description": "A page of events, or a live stream, as Accept says.",
+    "headers": {
+        "Linkspan-Cursor": {"description": "Pages: the start of the next page.", "schema": _TEXT},
+        "Link": {"description": "Pages: the next page, rel=next.", "schema": _TEXT},
+        "Linkspan-Gap": {"description": "Pages: events that will not come, as a JSON array.", "schema": _TEXT},
+    },
+    "content": {
+        BATCH: {"schema": {"type": "array", "items": _ref("schemas", "CloudEvent")}},
+        STREAM: {"schema": {"type": "string", "description": "One CloudEvent in data, its cursor in id."}},
+        "application/json": {"schema": {"type": "array", "items": _ref("schemas", "CloudEvent")}},
+    },
+}
+
+
+def _operation(id: str, summary: str, ok: Json, **more: Any) -> Json:
+    return {"operationId": id, "summary": summary, "responses": {**ok, "default": _ref("responses", "Problem")}, **more}
+
+
+def _ok(description: str, schema: Json) -> Json:
+    return {"200": {"description": description, "content": _json(schema)}}
+
+
+def _topic_answer(description: str) -> Json:
+    return {"description": description, "content": _json(_ref("schemas", "Topic"))}
+
+
+def _settings_body() -> Json:
+    return {"content": _json(_ref("schemas", "TopicSettings"))}
+
+
+def _paths() -> Json:
+    listed = {"type": "object", "properties": {"topics": {"type": "array", "items": _ref("schemas", "Topic")}}}
+    connections = {
+        "type": "object",
+        "properties": {"connections": {"type": "array", "items": _ref("schemas", "Connection")}},
+    }
+    stored = {"200": {"description": "The bus has them.", "content": _json(_ref("schemas", "Published"))}}
+    gone = {"204": {"description": "Done."}}
+    event = _ref("schemas", "CloudEvent")
+    body: Json = {
+        "description": "Structured, batch, binary (ce- headers), or any other content as the data of a new event.",
+        "content": {
+            STRUCTURED: {"schema": event},
+            BATCH: {"schema": {"type": "array", "items": event}},
+            "*/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+    subject = _parameter("subject", "query", "Supplies a missing subject, and must equal a present one.", _TEXT)
+    pattern = _parameter("subject", "query", "A pattern: * is one segment, ** any number.", _TEXT)
+    sources = _parameter(
+        "from",
+        "query",
+        "An address pattern such as signals/**; may be repeated.",
+        {"type": "array", "items": _TEXT},
+        True,
+    )
+    id = _parameter("id", "path", "A connection's identifier.", _TEXT, True)
+    return {
+        "/v1/topics": {
+            "get": _operation("listTopics", "All topics.", _ok("Topics.", listed)),
+        },
+        "/v1/topics/{topic}": {
+            "parameters": [_TOPIC],
+            "get": _operation("getTopic", "One topic.", {"200": _topic_answer("The topic.")}),
+            "put": _operation(
+                "putTopic", "Make a topic, or bring it to these settings.",
+                {"200": _topic_answer("It existed."), "201": _topic_answer("It was made.")},
+                requestBody=_settings_body(),
+            ),
+            "patch": _operation(
+                "patchTopic", "Change what is named.", {"200": _topic_answer("Changed.")}, requestBody=_settings_body()
+            ),
+            "delete": _operation("deleteTopic", "Delete a topic with all its events.", gone),
+        },
+        "/v1/topics/{topic}/events": {
+            "parameters": [_TOPIC],
+            "post": _operation(
+                "publish", "Publish events: all or none of a request is valid; answered when they are stored.", stored,
+                parameters=[subject], requestBody=body,
+            ),
+            "get": _operation("readTopic", "Read a topic.", {"200": _EVENTS}, parameters=[pattern, *_READING]),
+        },
+        "/v1/events": {
+            "get": _operation("readEvents", "Read several topics.", {"200": _EVENTS}, parameters=[sources, *_READING])
+        },
+        "/v1/connections": {
+            "get": _operation("listConnections", "Clients of every protocol.", _ok("Connections.", connections))
+        },
+        "/v1/connections/{id}": {
+            "parameters": [id],
+            "delete": _operation("disconnect", "Cut a connection.", gone),
+        },
+        "/v1/openapi.json": {"get": _operation("openapi", "This description.", _ok("OpenAPI 3.1.", {"type": "object"}))},
+        "/v1/docs": {"get": _operation("docs", "The same for people.", {"200": {"description": "A page."}})},
+    }  # fmt: skip
+
+
+def _schemas() -> Json:
+    retention = {
+        "type": "object",
+        "properties": {
+            "time": {"type": ["string", "integer"], "examples": ["7d", "unlimited", -1]},
+            "bytes": {"type": ["string", "integer"], "examples": ["10GiB", "unlimited", -1]},
+        },
+    }
+    settings: Json = {
+        "partitions": {"type": "integer", "minimum": 1},
+        "replication": {"type": "integer", "minimum": 1},
+        "retention": retention,
+        "cleanup": {"enum": list(CLEANUP)},
+        "compression": {"enum": list(COMPRESSION)},
+        "defaults": {"type": "object", "properties": {"type": {"type": ["string", "null"]}}},
+    }
+    required = ("id", "source", "type")
+    text: Json = {"type": "string", "minLength": 1}
+    return {
+        "TopicSettings": {
+            "type": "object",
+            "properties": {**settings, **{name: {"description": "Not available yet."} for name in LATER}},
+            "additionalProperties": False,
+        },
+        "Topic": {"type": "object", "properties": {"name": _TEXT, **settings, "max_event": _TEXT, "epoch": _TEXT}},
+        "Published": {
+            "type": "object",
+            "properties": {
+                "count": {"type": "integer"},
+                "positions": {
+                    "type": "array",
+                    "items": {"type": "array", "items": {"type": "integer"}, "description": "[partition, offset]"},
+                },
+            },
+            "required": ["count", "positions"],
+        },
+        "CloudEvent": {
+            "type": "object",
+            "description": "CloudEvents 1.0.2, JSON format.",
+            "properties": {
+                "specversion": {"const": "1.0"},
+                **dict.fromkeys(required, text),
+                "data": {},
+                "data_base64": {"type": "string", "contentEncoding": "base64"},
+            },
+            "required": ["specversion", *required],
+            "additionalProperties": {"type": ["string", "integer", "boolean", "null"]},
+        },
+        "Connection": {
+            "type": "object",
+            "properties": dict.fromkeys(("id", "protocol", "peer", "principal", "since"), _TEXT),
+        },
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457.",
+            "properties": {
+                "type": _TEXT,
+                "title": _TEXT,
+                "status": {"type": "integer"},
+                "detail": _TEXT,
+                "code": {"enum": sorted(CODES)},
+                "retriable": {"type": "boolean"},
+                "faults": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"where": _TEXT, "message": _TEXT, "index": {"type": "integer"}},
+                    },
+                },
+            },
+            "required": ["type", "title", "status", "detail", "code", "retriable"],
+        },
+    }  # fmt: skip
+
+
+def document() -> Json:
+    """The OpenAPI document."""
+    problem = {"description": "An error; code says which.", "content": _json(_ref("schemas", "Problem"), PROBLEM)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Linkspan HTTP",
+            "version": "1",
+            "description": "One durable log of CloudEvents: publish, read pages, follow live streams.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": _paths(),
+        "components": {"schemas": _schemas(), "responses": {"Problem": problem}},
+    }
+
+
+def html(document: Json) -> str:
+    """The same for people: one page that loads nothing."""
+    rows = []
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method == "parameters":
+                continue
+            parameters = [*item.get("parameters", ()), *operation.get("parameters", ())]
+            told = "".join(
+                f"<li><code>{escape(each['name'])}</code> ({each['in']}) {escape(each['description'])}</li>"
+                for each in parameters
+            )
+            rows.append(
+                f"<h3><code>{method.upper()} {escape(path)}</code></h3>"
+                f"<p>{escape(operation['summary'])}</p><ul>{told}</ul>"
+            )
+    codes = "".join(f'<dt id="{code}"><code>{code}</code></dt><dd>{escape(text)}</dd>' for code, text in CODES.items())
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Linkspan HTTP</title>'
+        "<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+        "dt{margin-top:.6rem}dd{margin:0}</style>"
+        f"<h1>Linkspan HTTP</h1><p>{escape(document['info']['description'])} "
+        'Machine-readable: <a href="/v1/openapi.json">openapi.json</a>.</p>'
+        f"{''.join(rows)}<h2>Error codes</h2><dl>{codes}</dl></html>"
+    )
+
+
+class DocumentPages:
+    def __init__(self) -> None:
+        described = document()
+        self._json = msgspec.json.encode(described)
+        self._html = html(described).encode()
+
+    async def openapi(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
+        Query(query, ())
+        return Reply(200, self._json)
+
+    async def page(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
+        policy = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        return Reply(200, self._html, "text/html; charset=utf-8", [policy])

@@ -1,0 +1,144 @@
+"""Errors as RFC 9457 problem details: one table from kinds to statuses, one shape for all.
+
+    {"type": "/v1/docs#unknown_topic", "title": "Not Found", "status": 404, "detail": "...",
+     "code": "unknown_topic", "retriable": false, "faults": [{"where": "...", "message": "..."}]}
+
+`code` is stable and the same at every door; `type` is where it is explained.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.plugin import Kind, LinkspanError
+from protocols.http.reply import Reply
+
+CONTENT_TYPE = "application/problem+json"
+#: Seconds, for errors that say nothing better in `detail["retry_after"]`.
+RETRY_AFTER = 1
+
+STATUS: dict[Kind, int] = {
+    Kind.INVALID: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.GONE: 410,
+    Kind.PRECONDITION: 412,
+    Kind.TOO_LARGE: 413,
+    Kind.UNSUPPORTED: 415,
+    Kind.LIMITED: 429,
+    Kind.INTERNAL: 500,
+    Kind.UNAVAILABLE: 503,
+    # A parameter whose part is missing; a whole resource of it is NotBuilt.
+    Kind.NOT_AVAILABLE: 400,
+}
+_RESERVED = frozenset(("type", "title", "status", "detail", "code", "retriable", "faults"))
+
+
+class HttpError(LinkspanError):
+    """What only HTTP knows. `status` wins over the table; `headers` go with the answer.
+
+    `closes`: the connection cannot be used further, since what follows on it is unknown.
+    """
+
+    kind = Kind.INVALID
+    code = "invalid_request"
+    status: ClassVar[int] = 400
+    closes: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, headers: tuple[tuple[str, str], ...] = (), **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.headers = headers
+
+
+class Malformed(HttpError):
+    """Bytes that are not HTTP."""
+
+    closes = True
+
+
+class NoSuchPath(HttpError):
+    code, kind, status = "not_found", Kind.NOT_FOUND, 404
+
+
+class MethodNotAllowed(HttpError):
+    code, status = "method_not_allowed", 405
+
+
+class NotAcceptable(HttpError):
+    code, status = "not_acceptable", 406
+
+
+class TooSlow(HttpError):
+    """The request did not arrive in time."""
+
+    code, status, retriable, closes = "request_timeout", 408, True, True
+
+
+class BodyTooLarge(HttpError):
+    code, kind, status, closes = "too_large", Kind.TOO_LARGE, 413, True
+
+
+class UnsupportedCoding(HttpError):
+    """A Content-Encoding that is not understood (RFC 9110, 15.5.16)."""
+
+    code, kind, status = "unsupported_content", Kind.UNSUPPORTED, 415
+
+
+class ExpectationFailed(HttpError):
+    code, status = "expectation_failed", 417
+
+
+class HeadersTooLarge(HttpError):
+    code, kind, status, closes = "headers_too_large", Kind.TOO_LARGE, 431, True
+
+
+class NotBuilt(HttpError):
+    """A resource of the public interface that this version does not have yet."""
+
+    code, kind, status = "not_available", Kind.NOT_AVAILABLE, 501
+
+
+class InternalError(LinkspanError):
+    """A defect; what happened is in the log, not in the answer."""
+
+
+def status_of(error: LinkspanError) -> int:
+    return error.status if isinstance(error, HttpError) else STATUS[error.kind]
+
+
+def problem_of(error: LinkspanError) -> dict[str, Any]:
+    """The members of the problem; those of `error.detail` come along (RFC 9457, 3.2)."""
+    status = status_of(error)
+    members: dict[str, Any] = {
+        "type": f"/v1/docs#{error.code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": error.message,
+        "code": error.code,
+        "retriable": error.retriable,
+    }
+    if error.faults:
+        members["faults"] = error.faults
+    members.update((name, value) for name, value in error.detail.items() if name not in _RESERVED)
+    return members
+
+
+def reply_of(error: LinkspanError) -> Reply:
+    """The answer for an error."""
+    status = status_of(error)
+    headers = list(error.headers) if isinstance(error, HttpError) else []
+    if error.retriable:
+        headers.append(("Retry-After", str(error.detail.get("retry_after", RETRY_AFTER))))
+    if status == 401:
+        headers.append(("WWW-Authenticate", "Bearer"))
+    # str() for what JSON does not know: an answer must not fail over a member of its details.
+    body = msgspec.json.encode(problem_of(error), enc_hook=str)
+    reply = Reply(status, body, CONTENT_TYPE, headers)
+    if isinstance(error, HttpError) and error.closes:
+        reply.force_close()
+    return reply

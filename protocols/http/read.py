@@ -1,0 +1,183 @@
+"""Reading: `GET /v1/topics/{topic}/events` and `GET /v1/events`, as a live stream or page by page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from aiohttp.web import BaseRequest, StreamResponse
+
+from gateway.plugin import (
+    Draining,
+    Gateway,
+    Page,
+    Pattern,
+    Principal,
+    ReadRequest,
+    check_topic,
+    encode_batch,
+    parse_duration,
+    parse_pattern,
+    parse_start,
+    parse_subject_pattern,
+)
+from protocols.http.accept import choose
+from protocols.http.binding import BATCH
+from protocols.http.cors import Cors
+from protocols.http.query import Query, fault
+from protocols.http.reply import Reply
+from protocols.http.sse import CONTENT_TYPE, SseSession
+
+#: What a client gets that does not say what it wants comes first: an answer that ends.
+OFFERS = (BATCH, CONTENT_TYPE, "application/json")
+PAGE = 100
+#: Seconds that a long poll may wait for its first event.
+MAX_WAIT = 60.0
+MAX_LIMIT = 10**12
+_COMMON = ("start", "filter", "limit", "wait")
+
+
+class Readings:
+    """The handlers for both addresses, and the streams under way."""
+
+    def __init__(self, gateway: Gateway, cors: Cors) -> None:
+        self._gateway, self._limits, self._cors = gateway, gateway.limits, cors
+        self.sessions: set[SseSession] = set()
+        self._polls: set[asyncio.Task[Any]] = set()
+        self._draining = False
+        metrics = gateway.metrics
+        self._slow = metrics.counter(
+            "linkspan_http_slow_clients_total", "Streams that were cut since the client took nothing."
+        )
+        self._sent = metrics.counter("linkspan_http_stream_events_total", "Events written to streams.")
+        metrics.gauge_function("linkspan_http_streams", "Open streams.", lambda: float(len(self.sessions)))
+
+    def drain(self) -> None:
+        """End all streams and long polls with word that they should go elsewhere."""
+        self._draining = True
+        for session in list(self.sessions):
+            session.stop()
+        for task in list(self._polls):
+            task.cancel()
+
+    async def topic(
+        self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]
+    ) -> Reply | StreamResponse:
+        """The events of one topic, narrowed by `subject`."""
+        asked = Query(query, ("subject", *_COMMON))
+        topic = check_topic(path[0])
+        subject = asked.get("subject")
+        if subject == "":
+            raise fault("subject", "is empty: leave it out for all events of the topic")
+        segments = ("**",) if subject is None else parse_subject_pattern(subject)
+        return await self._answer(request, principal, asked, (Pattern(topic, segments),))
+
+    async def several(
+        self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]
+    ) -> Reply | StreamResponse:
+        """The events of several address patterns: `from=signals/**&from=news/*`."""
+        asked = Query(query, _COMMON, repeated=("from",))
+        sources = asked.all("from")
+        if not sources:
+            raise fault("from", "is required: an address pattern such as signals/**; it may be given again")
+        return await self._answer(request, principal, asked, tuple(parse_pattern(text) for text in sources))
+
+    async def _answer(
+        self, request: BaseRequest, principal: Principal, asked: Query, sources: tuple[Pattern, ...]
+    ) -> Reply | StreamResponse:
+        kind = choose(request.headers.get("Accept"), OFFERS)
+        if kind == CONTENT_TYPE:
+            return await self._stream(request, principal, asked, sources)
+        return await self._page(request, principal, asked, sources, kind)
+
+    async def _page(
+        self, request: BaseRequest, principal: Principal, asked: Query, sources: tuple[Pattern, ...], kind: str
+    ) -> Reply:
+        wanted = ReadRequest(
+            sources=sources,
+            start=parse_start(asked.get("start") or "earliest"),
+            filter=asked.get("filter"),
+            limit=asked.number("limit", self._limits.page) or min(PAGE, self._limits.page),
+        )
+        page = await self._poll(wanted, principal, _wait(asked))
+        following = f'<{_path(request)}?{asked.replaced("start", page.cursor)}>; rel="next"'
+        headers = [("Linkspan-Cursor", page.cursor), ("Link", following), *_gap_header(page)]
+        headers.append(("Cache-Control", "no-store"))
+        return Reply(200, encode_batch(page.events), kind, headers)
+
+    async def _poll(self, wanted: ReadRequest, principal: Principal, wait: float) -> Page:
+        task = asyncio.current_task()
+        if not wait or task is None:
+            return await self._gateway.reader.page(wanted, principal)
+        self._polls.add(task)
+        try:
+            return await self._gateway.reader.page(wanted, principal, wait=wait)
+        except asyncio.CancelledError:
+            if not self._draining:
+                raise
+            task.uncancel()  # see `drain`: the request itself goes on to its answer
+            raise Draining("the gateway is shutting down; ask another instance, or again later") from None
+        finally:
+            self._polls.discard(task)
+
+    async def _stream(
+        self, request: BaseRequest, principal: Principal, asked: Query, sources: tuple[Pattern, ...]
+    ) -> Reply | StreamResponse:
+        if asked.get("wait") is not None:
+            raise fault("wait", "is for pages: a stream waits for ever")
+        limit = asked.number("limit", MAX_LIMIT)
+        # A browser repeats its URL when it reconnects: what it has seen is in the header.
+        start = request.headers.get("Last-Event-ID") or asked.get("start") or "latest"
+        wanted = ReadRequest(sources, parse_start(start), asked.get("filter"), limit)
+        if request.method == "HEAD":
+            return Reply(200, b"", CONTENT_TYPE)
+        stream = await self._gateway.reader.open(wanted, principal)
+        session = SseSession(stream, limit, self._limits.write_timeout, self._slow, self._sent)
+        self.sessions.add(session)
+        if self._draining:
+            session.stop()
+        try:
+            response = self._response(request)
+            await session.run(request, response, self._limits.stream_buffer)
+            return response
+        finally:
+            self.sessions.discard(session)
+            await stream.close()
+
+    def _response(self, request: BaseRequest) -> StreamResponse:
+        headers = {
+            "Content-Type": CONTENT_TYPE,
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",  # nginx and those that follow it pass each event on at once
+        }
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            headers.update(self._cors.headers(origin))
+        response = StreamResponse(headers=headers)
+        response.force_close()  # a stream ends with its connection: nothing can follow on it
+        return response
+
+
+def _wait(asked: Query) -> float:
+    text = asked.get("wait")
+    if text is None:
+        return 0.0
+    try:
+        return min(parse_duration(text), MAX_WAIT)
+    except ValueError as error:
+        raise fault("wait", str(error)) from None
+
+
+def _path(request: BaseRequest) -> str:
+    raw = request.raw_path.partition("?")[0]
+    return quote(raw, safe="/%:@!$&'()*+,;=~-._", errors="replace")
+
+
+def _gap_header(page: Page) -> list[tuple[str, str]]:
+    """Gaps stand in one header, as a JSON array in ASCII."""
+    if not page.gaps:
+        return []
+    return [("Linkspan-Gap", json.dumps(msgspec.to_builtins(list(page.gaps)), separators=(",", ":")))]

@@ -1,0 +1,200 @@
+"""`/v1/topics`: list, show, make, change, delete. Bodies are checked whole: all faults at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
+from aiohttp.web import BaseRequest
+
+from gateway.plugin import (
+    Fault,
+    Gateway,
+    InvalidSetting,
+    NotAvailable,
+    Principal,
+    TopicDefaults,
+    TopicSettings,
+    TopicView,
+    UnsupportedContent,
+    format_retention_bytes,
+    format_retention_ms,
+    parse_retention_bytes,
+    parse_retention_ms,
+)
+from protocols.http.body import BodyReader
+from protocols.http.query import Query
+from protocols.http.reply import Reply
+
+MEMBERS = ("partitions", "replication", "retention", "cleanup", "compression", "schema", "dedup", "defaults")
+LATER = ("schema", "dedup")
+CLEANUP = ("delete", "compact")
+COMPRESSION = ("none", "gzip", "snappy", "lz4", "zstd")
+_BODY_TYPES = ("application/json", "application/merge-patch+json")
+_encode = msgspec.json.Encoder().encode
+
+
+class TopicPages:
+    """The handlers. What the topic service raises goes to the client as it is."""
+
+    def __init__(self, gateway: Gateway, bodies: BodyReader) -> None:
+        self._topics, self._bodies = gateway.topics, bodies
+
+    async def list(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
+        Query(query, ())
+        views = await self._topics.list(principal)
+        return Reply(200, _encode({"topics": [shown(view) for view in views]}))
+
+    async def get(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
+        Query(query, ())
+        return Reply(200, _encode(shown(await self._topics.get(path[0], principal))))
+
+    async def put(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
+        Query(query, ())
+        settings, defaults = wanted(await self._body(request))
+        view, created = await self._topics.put(path[0], settings, defaults or TopicDefaults(), principal)
+        location = (("Location", f"/v1/topics/{path[0]}"),) if created else ()
+        return Reply(201 if created else 200, _encode(shown(view)), headers=location)
+
+    async def patch(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
+        Query(query, ())
+        settings, defaults = wanted(await self._body(request))
+        return Reply(200, _encode(shown(await self._topics.patch(path[0], settings, defaults, principal))))
+
+    async def delete(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
+        Query(query, ())
+        await self._topics.delete(path[0], principal)
+        return Reply(204)
+
+    async def _body(self, request: BaseRequest) -> dict[str, Any]:
+        body = await self._bodies.read(request)
+        if not body:
+            return {}
+        # Besides being right, this keeps plain forms of foreign pages out: they cannot send JSON.
+        given = request.headers.get("Content-Type", "")
+        if given.partition(";")[0].strip().lower() not in _BODY_TYPES:
+            raise UnsupportedContent(f"settings are application/json, not {given[:80]!r}", accepted=list(_BODY_TYPES))
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise InvalidSetting(f"the body is not JSON: {error}", faults=(Fault("body", str(error)),)) from None
+        if not isinstance(value, dict):
+            raise InvalidSetting("the body must be a JSON object", faults=(Fault("body", "must be a JSON object"),))
+        return value
+
+
+def shown(view: TopicView) -> dict[str, Any]:
+    """A topic as JSON: what PUT takes, and what the bus says besides."""
+    info = view.info
+    return {
+        "name": info.name,
+        "partitions": info.partitions,
+        "replication": info.replication,
+        "retention": {
+            "time": format_retention_ms(info.retention_ms),
+            "bytes": format_retention_bytes(info.retention_bytes),
+        },
+        "cleanup": info.cleanup,
+        "compression": info.compression,
+        "defaults": {"type": view.defaults.type} if view.defaults.type is not None else {},
+        "max_event": format_retention_bytes(info.max_event_bytes),
+        "epoch": info.epoch,
+    }
+
+
+def wanted(body: dict[str, Any]) -> tuple[TopicSettings, TopicDefaults | None]:
+    """The settings of a body; None for defaults that it does not name.
+
+    Raises InvalidSetting with all faults, NotAvailable for what this version does not have.
+    """
+    faults: list[Fault] = []
+    take = _Taker(body, faults)
+    faults += [Fault(name[:80], _unknown(name, MEMBERS)) for name in body if name not in MEMBERS]
+    retention = take.mapping("retention", ("time", "bytes"))
+    defaults = take.mapping("defaults", ("type",))
+    settings = TopicSettings(
+        partitions=take.number("partitions"),
+        replication=take.number("replication"),
+        retention_ms=_Taker(retention, faults, "retention.").parsed("time", parse_retention_ms, bare=False),
+        retention_bytes=_Taker(retention, faults, "retention.").parsed("bytes", parse_retention_bytes, bare=True),
+        cleanup=take.one_of("cleanup", CLEANUP),
+        compression=take.one_of("compression", COMPRESSION),
+    )
+    type_ = _Taker(defaults, faults, "defaults.").text("type")
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InvalidSetting(f"{faults[0].where} {faults[0].message}{more}", faults=tuple(faults[:20]))
+    for name in LATER:
+        if body.get(name) is not None:
+            raise NotAvailable(f"{name!r} of a topic is not available in this version", faults=(Fault(name, "later"),))
+    return settings, TopicDefaults(type_) if body.get("defaults") is not None else None
+
+
+class _Taker:
+    """Takes members of one JSON object, noting what is wrong; null is as good as absent."""
+
+    def __init__(self, body: dict[str, Any], faults: list[Fault], prefix: str = "") -> None:
+        self._body, self._faults, self._prefix = body, faults, prefix
+
+    def _fault(self, name: str, message: str) -> None:
+        self._faults.append(Fault(self._prefix + name, message))
+
+    def number(self, name: str) -> int | None:
+        value = self._body.get(name)
+        if value is None or (type(value) is int and 1 <= value <= 100_000):
+            return value
+        self._fault(name, f"must be a whole number from 1 to 100000, not {_short(value)}")
+        return None
+
+    def text(self, name: str) -> str | None:
+        value = self._body.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        self._fault(name, f"must be a string, not {_short(value)}")
+        return None
+
+    def one_of(self, name: str, allowed: tuple[str, ...]) -> Any:
+        value = self._body.get(name)
+        if value is None or value in allowed:
+            return value
+        self._fault(name, f"must be {', '.join(allowed[:-1])} or {allowed[-1]}, not {_short(value)}")
+        return None
+
+    def mapping(self, name: str, members: tuple[str, ...]) -> dict[str, Any]:
+        value = self._body.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self._fault(name, f"must be an object with {' and '.join(members)}, not {_short(value)}")
+            return {}
+        for member in value:
+            if member not in members:
+                self._fault(f"{name}.{member[:80]}", _unknown(member, members))
+        return value
+
+    def parsed(self, name: str, parse: Callable[[str], int], *, bare: bool) -> int | None:
+        """A duration or size as text; -1 is no limit; `bare`: a number without a unit is right."""
+        value = self._body.get(name)
+        if value is None:
+            return None
+        if type(value) is int and (value == -1 or (bare and 0 <= value <= 2**62)):
+            return value
+        if not isinstance(value, str):
+            self._fault(name, f"must be a string such as '7d' or '10GiB', or -1, not {_short(value)}")
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            self._fault(name, str(error))
+            return None
+
+
+def _short(value: object) -> str:
+    return repr(value)[:60]
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> str:
+    close = get_close_matches(name, known, 1, 0.6)
+    return f"is unknown; {close[0]!r} was meant?" if close else f"is unknown; there are {', '.join(known)}"
