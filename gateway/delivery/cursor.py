@@ -20,15 +20,18 @@ from __future__ import annotations
 import binascii
 import re
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import accumulate, chain
 from typing import overload
 from zlib import crc32
 
 import msgspec
 
 from gateway.errors import InvalidPosition
+from gateway.event import Event
 
 MAX_CURSOR = 4095
 #: How far append times of one partition may be out of order, and clocks apart, in milliseconds.
@@ -186,27 +189,60 @@ class Prefix(msgspec.Struct, frozen=True, gc=False):
 
 
 class BlockCursors(Sequence[str]):
-    """The cursors after each event of a block of one lane, made when they are asked for."""
+    """The cursors after each event of a block of one lane, made when they are asked for.
 
-    __slots__ = ("_offsets", "_prefix")
+    That after the last event stands at `end`, beyond offsets that hold no wanted event.
+    """
 
-    def __init__(self, prefix: Prefix, offsets: Sequence[int]) -> None:
-        self._prefix, self._offsets = prefix, offsets
+    __slots__ = ("_end", "_events", "_prefix")
+
+    def __init__(self, prefix: Prefix, events: Sequence[Event], end: int) -> None:
+        self._prefix, self._events, self._end = prefix, events, end
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._events)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[str]: ...
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return [self._prefix.at(offset) for offset in self._offsets[index]]
-        return self._prefix.at(self._offsets[index])
+        places = range(len(self._events))[index]
+        return self._at(places) if isinstance(places, int) else [self._at(place) for place in places]
 
     def __iter__(self) -> Iterator[str]:
-        return map(self._prefix.at, self._offsets)
+        return map(self._at, range(len(self._events)))
+
+    def _at(self, place: int) -> str:
+        last = place == len(self._events) - 1
+        return self._prefix.at(self._end if last else self._events[place].offset + 1)
+
+
+class JoinedCursors(Sequence[str]):
+    """The cursors of several blocks, one after the other."""
+
+    __slots__ = ("_ends", "_parts")
+
+    def __init__(self, parts: Sequence[BlockCursors]) -> None:
+        self._parts, self._ends = parts, list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        places = range(len(self))[index]
+        return self._at(places) if isinstance(places, int) else [self._at(place) for place in places]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._parts)
+
+    def _at(self, place: int) -> str:
+        part = bisect_right(self._ends, place)
+        return self._parts[part][place - self._ends[part] + len(self._parts[part])]
 
 
 class _Topic:
@@ -244,6 +280,7 @@ class CursorWriter:
         self._topics: dict[str, _Topic] = {}
         self._active: Lane = ("", 0)
         self._settled = 0
+        self._lanes = 0
         self._prefix: tuple[Lane, Prefix] | None = None
         #: Whether cursors are coarse. Once they are they stay so.
         self.coarse = False
@@ -257,12 +294,15 @@ class CursorWriter:
         there.offsets.append(offset)
         there.floors.append(floor_ms)
         there.encoded = self._prefix = None
-        if len(self._topics) * (_NAME + _EPOCH + 2) + sum(len(t.offsets) for t in self._topics.values()) * 6 > _COARSE_FROM:
+        self._lanes += 1
+        if len(self._topics) * (_NAME + _EPOCH + 2) + self._lanes * 6 > _COARSE_FROM:
             self.coarse = True
 
     def drop(self, topic: str) -> None:
         """The topic is gone, or is to be added anew."""
-        if self._topics.pop(topic, None) is not None:
+        gone = self._topics.pop(topic, None)
+        if gone is not None:
+            self._lanes -= len(gone.offsets)
             self._prefix = None
             if self._active[0] == topic:
                 self._active = (next(iter(self._topics), ""), 0)
@@ -297,9 +337,9 @@ class CursorWriter:
         offset = self._topics[topic].offsets[partition] if topic else 0
         return self._prefix_of(self._active).at(offset)
 
-    def block(self, topic: str, partition: int, offsets: Sequence[int]) -> BlockCursors:
-        """Cursors with the lane at each of `offsets` and all others where they stand now."""
-        return BlockCursors(self._prefix_of((topic, partition)), offsets)
+    def block(self, topic: str, partition: int, events: Sequence[Event], end: int) -> BlockCursors:
+        """Cursors with the lane behind each of `events`, and all others where they stand now."""
+        return BlockCursors(self._prefix_of((topic, partition)), events, end)
 
     def _set(self, there: _Topic, lane: Lane, offset: int) -> None:
         there.offsets[lane[1]] = offset

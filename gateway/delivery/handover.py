@@ -75,23 +75,28 @@ class Read(msgspec.Struct, frozen=True, eq=False):
     offset: int
 
 
+class Counts(msgspec.Struct, eq=False):
+    """How often LIVE was left, and reached again; readers may share one."""
+
+    fell_behind: int = 0
+    joined: int = 0
+
+
 class Handover:
     """See the module. `sweep`: read each lane to its end before the next, in the order of
     coarse cursors; else lanes that are behind take turns.
     """
 
-    __slots__ = ("_behind", "_goal", "_lanes", "_place", "fell_behind", "joined", "state", "sweep")
+    __slots__ = ("_behind", "_goal", "_lanes", "_place", "counts", "state", "sweep")
 
-    def __init__(self, *, sweep: bool = False) -> None:
+    def __init__(self, counts: Counts | None = None, *, sweep: bool = False) -> None:
+        self.counts = counts or Counts()
         self.state = State.LIVE
         self.sweep = sweep
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._behind: dict[Lane, None] = {}
         self._place: tuple[bytes, int] = (b"", 0)
         self._goal = -1
-        #: How often LIVE was left and reached again.
-        self.fell_behind = 0
-        self.joined = 0
 
     # Lanes
 
@@ -171,6 +176,13 @@ class Handover:
         self._turn(lane)
         return batches
 
+    def settle_for(self, read: Read) -> None:
+        """Take the end of the lane to be where the read found nothing."""
+        lane = read.lane
+        if lane.alive and lane.position == read.offset:
+            lane.tail = lane.position
+            self._turn(lane)
+
     def skip(self, read: Read, to_offset: int, reason: GapReason) -> Gap | None:
         """What stands between the read's offset and `to_offset` cannot be had. `to_offset` may
         be lower: then the log ends there. None when the lane was moved or dropped meanwhile."""
@@ -204,7 +216,7 @@ class Handover:
             self._behind.setdefault(lane)
             if self.state is State.LIVE:
                 self.state = State.CATCH_UP
-                self.fell_behind += 1
+                self.counts.fell_behind += 1
         else:
             self._behind.pop(lane, None)
 
@@ -216,7 +228,7 @@ class Handover:
     def _join(self) -> None:
         if self.state is State.CATCH_UP and not self._behind:
             self.state = State.LIVE
-            self.joined += 1
+            self.counts.joined += 1
 
     def _swept(self) -> Lane:
         # A lane is done once it reached the tail as it was when its turn came, so that one

@@ -73,5 +73,3 @@ def _is_literal(pattern: Pattern) -> bool:
 
 def _subject(pattern: Pattern) -> str | None:
     return None if pattern.segments is None else "/".join(pattern.segments)
-
-

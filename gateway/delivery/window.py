@@ -53,7 +53,7 @@ class Window:
     """The last batches of the tail, the oldest of all topics dropped first."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max = max_bytes
+        self.max_bytes = max_bytes
         self._runs: dict[tuple[str, int], _Run] = {}
         self._order: deque[tuple[_Run, int]] = deque()
         self.bytes = 0
@@ -69,7 +69,7 @@ class Window:
         size = weight(batch)
         self._order.append((run, size))
         self.bytes += size
-        while self.bytes > self._max:
+        while self.bytes > self.max_bytes:
             oldest, freed = self._order.popleft()
             oldest.forget_first()
             self.bytes -= freed
@@ -89,7 +89,7 @@ class Chunks:
     """Results of reads by where they began, least recently used dropped first."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max = max_bytes
+        self.max_bytes = max_bytes
         self._found: OrderedDict[tuple[str, int, int], tuple[list[Batch], int]] = OrderedDict()
         self._starts: dict[tuple[str, int], list[int]] = {}
         self.bytes = 0
@@ -97,12 +97,12 @@ class Chunks:
     def put(self, topic: str, partition: int, offset: int, batches: list[Batch]) -> None:
         self._drop((topic, partition, offset))
         size = sum(map(weight, batches))
-        if size > self._max:
+        if size > self.max_bytes:
             return
         self._found[topic, partition, offset] = (batches, size)
         insort(self._starts.setdefault((topic, partition), []), offset)
         self.bytes += size
-        while self.bytes > self._max:
+        while self.bytes > self.max_bytes:
             self._drop(next(iter(self._found)))
 
     def find(self, topic: str, partition: int, offset: int, max_bytes: int) -> list[Batch]:
@@ -127,7 +127,7 @@ class Chunks:
         if batches[-1].next_offset <= offset:
             return []
         self._found.move_to_end(key)
-        return _cut(batches, bisect_right(batches, offset, key=_next_offset), offset, self._max)
+        return _cut(batches, bisect_right(batches, offset, key=_next_offset), offset, self.max_bytes)
 
     def forget(self, topic: str) -> None:
         for key in [key for key in self._found if key[0] == topic]:
@@ -151,10 +151,10 @@ class SharedLog:
     serves the next one.
     """
 
-    def __init__(self, bus: Bus, max_bytes: int) -> None:
+    def __init__(self, bus: Bus, max_bytes: int = 24 * 2**20) -> None:
         self._bus = bus
-        self.window = Window(max_bytes * 2 // 3)
-        self._chunks = Chunks(max_bytes // 3)
+        self._window, self._chunks = Window(max_bytes), Chunks(max_bytes)
+        self.resize(max_bytes)
         self._under_way: dict[tuple[str, int, int], asyncio.Task[list[Batch]]] = {}
         self._tasks: set[asyncio.Task[list[Batch]]] = set()
         self._turns = asyncio.Semaphore(READS)
@@ -163,13 +163,21 @@ class SharedLog:
         self.reads = 0
         self.shared = 0
 
+    def resize(self, max_bytes: int) -> None:
+        self._window.max_bytes, self._chunks.max_bytes = max_bytes * 2 // 3, max_bytes // 3
+
+    @property
+    def bytes(self) -> int:
+        """What is kept in memory now."""
+        return self._window.bytes + self._chunks.bytes
+
     def put(self, batch: Batch) -> None:
         """A batch of the tail."""
-        self.window.put(batch)
+        self._window.put(batch)
 
     async def read(self, topic: str, partition: int, offset: int, max_bytes: int = CHUNK) -> Sequence[Batch]:
         """As `Bus.read`."""
-        found = self.window.find(topic, partition, offset, max_bytes) or self._chunks.find(
+        found = self._window.find(topic, partition, offset, max_bytes) or self._chunks.find(
             topic, partition, offset, max_bytes
         )
         if found:
@@ -191,7 +199,7 @@ class SharedLog:
     def forget(self, topic: str) -> None:
         """The topic was deleted or made anew: nothing of it holds any more."""
         self._serial[topic] = self._serial.get(topic, 0) + 1
-        self.window.forget(topic)
+        self._window.forget(topic)
         self._chunks.forget(topic)
         for key in [key for key in self._under_way if key[0] == topic]:
             del self._under_way[key]
