@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from gateway.config.model import is_loopback
 from gateway.errors import Forbidden, HostNotAllowed, OriginNotAllowed
 
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::(\d{1,5}))?\Z")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::([0-9]{1,5}))?\Z")
 _ORIGIN = re.compile(r"(https?)://([^/?#@\s]+)\Z")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _ANY = ("0.0.0.0", "::")

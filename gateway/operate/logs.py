@@ -88,10 +88,16 @@ def mask_secrets(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
     return event
 
 
+def _picture(control: re.Match[str]) -> str:
+    """The control picture of Unicode: a line break is shown as U+240A."""
+    number = ord(control[0])
+    return chr(0x2400 + number) if number < 0x20 else "\N{REPLACEMENT CHARACTER}"
+
+
 def escape_controls(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
     """Make text from outside harmless on a terminal, and short enough to read."""
     for key, value in event.items():
         if isinstance(value, str) and key != "exception":
             short = value if len(value) <= _MAX_TEXT else value[:_MAX_TEXT] + "..."
-            event[key] = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", short)
+            event[key] = _CONTROL.sub(_picture, short)
     return event

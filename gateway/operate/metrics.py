@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import structlog
 from prometheus_client import ProcessCollector
@@ -142,10 +142,10 @@ class Metrics(Collector):
         """A counter; `name` ends in `_total`."""
         if not name.endswith("_total"):
             raise ValueError(f"the name of counter {name!r} does not end in '_total'")
-        return self._child(name, "counter", help, labels, Counter)
+        return self._child(name, "counter", help, labels, Counter, Counter)
 
     def gauge(self, name: str, help: str, /, **labels: str) -> Gauge:
-        return self._child(name, "gauge", help, labels, Gauge)
+        return self._child(name, "gauge", help, labels, Gauge, Gauge)
 
     def histogram(
         self, name: str, help: str, /, buckets: Sequence[float] = LATENCY_BUCKETS, **labels: str
@@ -153,17 +153,17 @@ class Metrics(Collector):
         """A histogram with the upper bounds `buckets`, ascending, without +Inf."""
         if not buckets or list(buckets) != sorted(set(buckets)):
             raise ValueError(f"the buckets of {name!r} do not ascend")
-        return self._child(name, "histogram", help, labels, lambda: Histogram(buckets))
+        return self._child(name, "histogram", help, labels, lambda: Histogram(buckets), Histogram)
 
     def gauge_function(self, name: str, help: str, read: Callable[[], float], /, **labels: str) -> None:
         """A gauge that is asked for when metrics are read; registering it again replaces the function."""
-        self._child(name, "gauge", help, labels, lambda: _Function(read)).read = read
+        self._child(name, "gauge", help, labels, lambda: _Function(read), _Function).read = read
 
     def counter_function(self, name: str, help: str, read: Callable[[], float], /, **labels: str) -> None:
         """A counter that is kept elsewhere and asked for when metrics are read."""
         if not name.endswith("_total"):
             raise ValueError(f"the name of counter {name!r} does not end in '_total'")
-        self._child(name, "counter", help, labels, lambda: _Function(read)).read = read
+        self._child(name, "counter", help, labels, lambda: _Function(read), _Function).read = read
 
     def forget(self, **labels: str) -> None:
         """Drop every series that carries all of these labels, as when a topic was deleted.
@@ -190,7 +190,9 @@ class Metrics(Collector):
             self._failed.value += family.add_samples(metric)
             yield metric
 
-    def _child(self, name: str, type_: Type, help_: str, labels: dict[str, str], make: Callable[[], _C]) -> _C:
+    def _child(
+        self, name: str, type_: Type, help_: str, labels: dict[str, str], make: Callable[[], _C], kind: type[_C]
+    ) -> _C:
         family = self._family(name, type_, help_, tuple(labels))
         values = tuple(str(labels[label]) for label in family.labels)
         child = family.children.get(values)
@@ -200,7 +202,9 @@ class Metrics(Collector):
             child = family.children.get(values)
         if child is None:
             child = family.children[values] = make()
-        return cast(_C, child)
+        if not isinstance(child, kind):
+            raise ValueError(f"metric {name!r} exists already, and one of the two is read by a function")
+        return child
 
     def _family(self, name: str, type_: Type, help_: str, labels: tuple[str, ...]) -> _Family:
         family = self._families.get(name)

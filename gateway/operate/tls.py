@@ -28,10 +28,18 @@ def build_context(settings: TlsSettings, alpn: Sequence[str] = ()) -> ssl.SSLCon
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.min_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    asked: list[bool] = []
+
+    def no_pass_phrase() -> str:
+        # Without this, OpenSSL asks at the terminal and the start hangs.
+        asked.append(True)
+        return ""
+
     try:
-        # An empty password instead of OpenSSL's prompt, which would block the start.
-        context.load_cert_chain(settings.certificate, settings.key, password=lambda: "")
+        context.load_cert_chain(settings.certificate, settings.key, password=no_pass_phrase)
     except (ssl.SSLError, OSError, ValueError) as error:
+        if asked:
+            raise ValueError(f"the key {settings.key} is encrypted; write it without a pass phrase") from None
         raise ValueError(_certificate_fault(settings, error)) from None
     if settings.client_ca is not None:
         try:
@@ -51,8 +59,6 @@ def _certificate_fault(settings: TlsSettings, error: Exception) -> str:
     reason = _reason(error)
     if reason == "KEY_VALUES_MISMATCH":
         return f"the key {settings.key} does not belong to the certificate {settings.certificate}"
-    if reason in ("BAD_DECRYPT", "BAD_PASSWORD_READ", "PROBLEMS_GETTING_PASSWORD"):
-        return f"the key {settings.key} is encrypted; a key without a pass phrase is needed"
     return f"cannot use the certificate {settings.certificate} with the key {settings.key} ({reason})"
 
 
