@@ -85,6 +85,9 @@ class Client:
         self._connection: http.client.HTTPConnection | None = None
         # Kept beside: http.client lets go of its socket while an answer without a length is still read.
         self._sock: socket.socket | None = None
+        #: Where the last stream stands (an opaque cursor), and the pause it asked for before a reconnect.
+        self.last_id = ""
+        self.retry = BACKOFF_FIRST
 
     def request(
         self,
@@ -128,6 +131,9 @@ class Client:
         try:
             while chunk := response.read1(_READ):
                 messages = parser.feed(chunk)
+                # The position also moves without messages: past events that were not asked for.
+                self.last_id = parser.last_id
+                self.retry = BACKOFF_FIRST if parser.retry is None else parser.retry
                 if messages:
                     yield messages
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
@@ -150,14 +156,14 @@ class Client:
 
         The first connection has to succeed; after it only an answer that says no ends this.
         """
-        last_id, left, pause, begun = "", limit, BACKOFF_FIRST, False
+        self.last_id = ""
+        left, pause, begun = limit, 0.0, False
         while left is None or left > 0:
             asked = [*query, *([("limit", str(left))] if left is not None else [])]
-            lost = ConnectionLost(f"{self.url} ended the stream")
+            lost: CommandError = ConnectionLost(f"{self.url} ended the stream")
             try:
-                for messages in self.stream(path, query=asked, last_id=last_id, on_open=on_open):
-                    begun, pause = True, BACKOFF_FIRST
-                    last_id = messages[-1].id or last_id
+                for messages in self.stream(path, query=asked, last_id=self.last_id, on_open=on_open):
+                    begun, pause = True, 0.0
                     if left is not None:
                         left -= sum(message.event == "message" for message in messages)
                     yield messages
@@ -165,12 +171,12 @@ class Client:
             except CommandError as error:
                 if not begun or not error.retriable:
                     raise
-                lost = ConnectionLost(error.message)
+                lost = error
             if left is None or left > 0:
+                pause = min(pause * 2, BACKOFF_MAX) if pause else min(self.retry, BACKOFF_MAX)
                 if on_lost:
                     on_lost(lost, pause)
                 wait(pause * random.uniform(0.75, 1.25))
-                pause = min(pause * 2, BACKOFF_MAX)
 
     def close(self) -> None:
         """Let go of the connection; a read under way in another thread ends. Idempotent."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -48,10 +49,19 @@ def check_patterns(patterns: list[str]) -> str:
     return topics.pop() if len(topics) == 1 else ""
 
 
+def notice(data: str) -> str:
+    """What a gap, an error or a closing says, in words where it has them."""
+    try:
+        told = json.loads(data)
+    except ValueError:
+        told = None
+    return visible(str(told["detail"]) if isinstance(told, dict) and "detail" in told else data)
+
+
 def show(message: Message, topic: str, as_json: bool) -> None:
     """Print one message: an event as result, anything else (a gap, a notice) on stderr."""
     if message.event != "message":
-        note(f"{styled(message.event, 'yellow')}: {visible(message.data)}")
+        note(f"{styled(message.event, 'yellow', sys.stderr)}: {notice(message.data)}")
     elif as_json:
         line(message.data)
     else:
@@ -73,8 +83,6 @@ def subscribe(
     as_json: Json = False,
 ) -> None:
     """Show events as they come, until Ctrl-C or --limit."""
-    import sys
-
     topic = check_patterns(patterns)
     query = [("from", pattern) for pattern in patterns] + [("start", start)]
     if filter_ is not None:

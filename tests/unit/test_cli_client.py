@@ -167,6 +167,20 @@ def test_following_waits_longer_after_each_loss_up_to_a_bound(server: Scripted, 
     assert pauses[-1] == 10.0
 
 
+def test_the_position_moves_without_messages_and_the_pause_is_the_gateways(server: Scripted, client: Client) -> None:
+    def answer(asked: Asked, to: BaseHTTPRequestHandler) -> None:
+        if "Last-Event-ID" in asked.headers:
+            stream(to, sse(1))
+        else:
+            stream(to, b"retry: 3000\n\n", b"id: beyond\n\n")
+
+    server.answer = answer
+    pauses: list[float] = []
+    list(client.follow("/events", limit=1, on_lost=lambda error, pause: pauses.append(pause), wait=lambda _: None))
+    assert server.asked[1].headers["Last-Event-ID"] == "beyond"
+    assert pauses == [3.0]
+
+
 def test_following_ends_when_the_resumption_is_refused(server: Scripted, client: Client) -> None:
     def answer(asked: Asked, to: BaseHTTPRequestHandler) -> None:
         if "Last-Event-ID" in asked.headers:

@@ -100,6 +100,14 @@ def test_data_is_one_harmless_line(event: dict[str, Any], shown: str) -> None:
     assert module.data_of(event) == shown
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [('{"code": "x", "detail": "in words"}', "in words"), ('{"a": 1}', '{"a": 1}'), ("no json\x07", "no json\\x07")],
+)
+def test_a_notice_is_told_in_words_where_it_has_them(data: str, said: str) -> None:
+    assert module.notice(data) == said
+
+
 def test_an_event_without_a_subject_shows_its_topic_or_its_type() -> None:
     assert module.described({"type": "t", "data": 1}, "host") == "host\t1"
     assert module.described({"type": "t", "data": 1}, "") == "t\t1"
