@@ -24,9 +24,9 @@ from gateway.config.units import (
     parse_retention_bytes,
     parse_retention_ms,
 )
+from gateway.delivery.outcome import EndOfStream
 from gateway.delivery.position import Start, parse_start
 from gateway.delivery.reader import Delivery, Gap, Page, Reader, ReadRequest, Stream
-from gateway.delivery.stream import EndOfStream
 from gateway.errors import (
     Draining,
     Fault,
