@@ -23,6 +23,7 @@ from gateway.delivery.tail import TailHub
 from gateway.errors import BusUnavailable, LinkspanError, Unauthenticated, UnknownTopic
 from gateway.ingress import Ingress
 from gateway.operate.admin import AdminServer
+from gateway.operate.connections import Connections
 from gateway.operate.health import Health, Phase
 from gateway.operate.metrics import Metrics
 from gateway.operate.runtime import register_build_info, watch_loop
@@ -57,6 +58,7 @@ class App:
         # are refused by the configuration's checks unless `auth.anonymous` says so.
         self.anonymous = True
         self.metrics = Metrics()
+        self.connections = Connections()
         self.health = Health()
         self.bus: Bus = make_bus(config)
         self.hub = TailHub(self.bus)
