@@ -108,9 +108,8 @@ class HttpConnection(RequestHandler):
             self.transport.abort()
 
     def close_when_idle(self) -> None:
-        # close() also stops reading, which would cut a body that is on its way.
         if self._current_request is None and not self._messages:
-            self.close()
+            self.force_close()
 
     def handle_error(
         self,

@@ -174,7 +174,7 @@ def _paths() -> Json:
             "parameters": [id],
             "delete": _operation("disconnect", "Cut a connection.", gone),
         },
-        "/v1/openapi.json": {"get": _operation("openapi", "This description.", _ok("OpenAPI 3.1.", {"type": "object"}))},
+        "/v1/openapi.json": {"get": _operation("openapi", "This description.", _ok("OpenAPI 3.1.", {}))},
         "/v1/docs": {"get": _operation("docs", "The same for people.", {"200": {"description": "A page."}})},
     }  # fmt: skip
 

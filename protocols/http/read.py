@@ -151,6 +151,7 @@ class Readings:
         headers = {
             "Content-Type": CONTENT_TYPE,
             "Cache-Control": "no-store",
+            "Server": "linkspan",
             "X-Accel-Buffering": "no",  # nginx and those that follow it pass each event on at once
         }
         origin = request.headers.get("Origin")

@@ -113,6 +113,7 @@ class SseSession:
             try:
                 delivery = await self._stream.next(timeout=HEARTBEAT)
             except EndOfStream as end:
+                self._closing = end.reason == "closed"
                 if end.reason in ("deleted", "recreated"):
                     detail = f"the topic was {end.reason}; there is nothing left to read"
                     await self._write(request, named_block("closing", {"code": end.reason, "detail": detail}))
