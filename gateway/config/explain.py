@@ -34,17 +34,24 @@ _MESSAGES = {
 }
 
 
-def validate(model: type[_M], value: Any, document: Document, path: KeyPath, *, folder: object = None) -> _M | None:
-    """An instance of `model`, or None when there are faults, which are then in the document."""
+def validate(
+    model: type[_M], value: Any, document: Document, path: KeyPath, *, folder: object = None, also: Iterable[str] = ()
+) -> _M | None:
+    """An instance of `model`, or None when there are faults, which are then in the document.
+
+    `also` are keys that are known though the model does not have them.
+    """
     try:
         return model.model_validate(value, context={"folder": folder})
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_context=True):
-            _explain(model, detail, document, path)
+            _explain(model, detail, document, path, also)
         return None
 
 
-def _explain(model: type[BaseModel], detail: ErrorDetails, document: Document, path: KeyPath) -> None:
+def _explain(
+    model: type[BaseModel], detail: ErrorDetails, document: Document, path: KeyPath, also: Iterable[str]
+) -> None:
     location: KeyPath = tuple(part for part in detail["loc"] if part != "[key]")
     where = (*path, *location)
     if document.faulty(where):
@@ -53,7 +60,8 @@ def _explain(model: type[BaseModel], detail: ErrorDetails, document: Document, p
     suggestion = None
     if detail["type"] == "extra_forbidden":
         message = "unknown key"
-        suggestion = closest(location[-1], _fields(model, location[:-1]))
+        known = _fields(model, location[:-1])
+        suggestion = closest(location[-1], [*known, *also] if len(location) == 1 else known)
     elif detail["type"] == "literal_error":
         options = _options(context["expected"])
         message = "expected " + " or ".join(filter(None, (", ".join(options[:-1]), options[-1])))

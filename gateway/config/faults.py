@@ -32,7 +32,7 @@ class ConfigFault(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         key = f"{self.path}: " if self.path and not self.place.source.endswith(f" {self.path}") else ""
         hint = f" (did you mean {self.suggestion!r}?)" if self.suggestion else ""
-        return f"{self.place}: {key}{self.message}{hint}"
+        return _printable(f"{self.place}: {key}{self.message}{hint}")
 
 
 class ConfigError(Exception):
@@ -54,6 +54,11 @@ def path_text(path: KeyPath) -> str:
             quoted = f'"{part}"' if not part or "." in part or any(c in part for c in ' "=\n') else part
             text += f".{quoted}" if text else quoted
     return text
+
+
+def _printable(text: str) -> str:
+    # A key of the file may hold anything, and this is shown on terminals.
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def closest(word: object, candidates: Iterable[str]) -> str | None:

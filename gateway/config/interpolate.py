@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.config.document import Document
 from gateway.config.faults import KeyPath
-from gateway.config.model import FlagText
+from gateway.config.model import FlagText, resolve_path
 
 MAX_FILE = 2**20
 
@@ -69,7 +69,10 @@ def _resolve(reference: str, environment: Mapping[str, str], folder: Path) -> st
 
 
 def _read(name: str, folder: Path) -> str:
-    path = folder / Path(name).expanduser()
+    try:
+        path = resolve_path(name, folder)
+    except ValueError as error:
+        raise _Unresolved(str(error)) from None
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)

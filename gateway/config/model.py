@@ -43,12 +43,19 @@ def _path(value: Any, info: ValidationInfo) -> Any:
     # Paths in a file are relative to that file, so that they mean the same wherever the
     # gateway is started from.
     if isinstance(value, str):
-        if not value:
-            raise ValueError("a path is not empty")
         folder = (info.context or {}).get("folder")
-        path = Path(value).expanduser()
-        return path if folder is None or isinstance(value, FlagText) else folder / path
+        return resolve_path(value, Path() if folder is None or isinstance(value, FlagText) else folder)
     return value
+
+
+def resolve_path(text: str, folder: Path) -> Path:
+    """`text` as a path, `~` expanded, relative to `folder`. Raises ValueError when it cannot be one."""
+    if not text or not text.isprintable():
+        raise ValueError("a path is not empty and has no control characters")
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{text[:100]!r}: {error}") from None
 
 
 def _upper(value: Any) -> Any:

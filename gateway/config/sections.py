@@ -96,7 +96,8 @@ class _Builder:
         return Built(Config(**present), self._broken, self._notes)
 
     def _section(self, model: type[_M], value: Any, path: KeyPath) -> _M | None:
-        built = validate(model, value, self._document, path, folder=self._folder)
+        also = [str(known[-1]) for known in NOT_YET if known[:-1] == path]
+        built = validate(model, value, self._document, path, folder=self._folder, also=also)
         if built is None:
             self._broken.add(str(path[0]) if path else "")
         return built

@@ -52,16 +52,20 @@ def test_what_cannot_be_resolved_is_a_fault_of_its_key(tmp_path: Path) -> None:
             "d": "${file:large}",
             "e": "${not ok}",
             "f": "${}",
+            "g": "${file:~nobody-of-this-name/x}",
+            "h": "${file:a\0b}",
         },
         {},
         tmp_path,
     )
-    assert document.value == dict.fromkeys("abcdef")
+    assert document.value == dict.fromkeys("abcdefgh")
     messages = {fault.path: fault.message for fault in document.faults}
     assert messages["a"] == "the variable NONE is not set (${NONE:-default} gives a default)"
     assert messages["b"] == f"cannot read the file {tmp_path}/none: No such file or directory"
     assert messages["c"].endswith("is not UTF-8 text")
     assert messages["d"].endswith("is larger than 1 MiB")
+    assert "home directory" in messages["g"]
+    assert "control characters" in messages["h"]
     assert messages["e"] == messages["f"]
     assert "${NAME}" in messages["e"]
 

@@ -151,6 +151,8 @@ def test_a_foreign_plugin_brings_its_own_name_and_settings(tmp_path: Path) -> No
         ("auth:\n  policies: [{roles: [a]}]", "2: auth.policies: not_available: policies come with a later version"),
         ("auth: {authenticators: [{}]}",
          "1: auth.authenticators: not_available: authenticators come with a later version"),
+        ("auth: {authenticator: []}", "1: auth.authenticator: unknown key (did you mean 'authenticators'?)"),
+        ('"\\e[2J\\ud800": 1', "1: \\x1b[2J\\ud800: unknown key"),
         ("workers: 0", "1: workers: must be at least 1"),
         ("a: {b", "1: not valid YAML: expected ',' or '}', but got '<stream end>'"),
     ],
