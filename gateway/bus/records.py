@@ -19,14 +19,16 @@ from collections.abc import Callable, Sequence
 
 import cramjam
 import msgspec
+from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.errors import CorruptRecordException
 from aiokafka.partitioner import murmur2
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
+from gateway.bus.columns import encode_columns
 from gateway.bus.contract import Batch, Compression
 from gateway.errors import CorruptData, LinkspanError
-from gateway.event import REQUIRED, STRING_ILLEGAL, Event, Value, attribute_fault, canonical, default_key, name_legal
+from gateway.event import REQUIRED, STRING_ILLEGAL, Event, Value, attribute_fault, canonical, name_legal
 
 HEADER_SIZE = 61
 #: Offset of `attributes`; the checksum covers everything from here on.
@@ -96,17 +98,35 @@ def crc_matches(batch: bytes | bytearray | memoryview) -> bool:
     return bool(calc_crc32c(bytes(batch[_CHECKED_FROM:])) == stored)
 
 
+class _Pairs(dict[tuple[str, Value], tuple[str, bytes]]):
+    """(attribute, value) -> record header. Most values repeat from event to event: their headers are kept.
+
+    Only strings are kept, since 1 and True are one dict key and two header values.
+    """
+
+    def __missing__(self, item: tuple[str, Value]) -> tuple[str, bytes]:
+        name, value = item
+        header = _TO_HEADER.get(name) or _header_name(name)
+        if type(value) is not str:
+            return header, canonical(value).encode()
+        pair = header, value.encode()
+        if name not in _UNIQUE and len(value) <= _PAIR_LENGTH:
+            if len(self) >= _PAIRS_KEPT:
+                self.clear()
+            self[item] = pair
+        return pair
+
+
+_UNIQUE = frozenset({"id", "time"})
+_PAIRS_KEPT = 4096
+_PAIR_LENGTH = 128
+_pair = _Pairs().__getitem__
+
+
 def headers_of(event: Event) -> list[tuple[str, bytes]]:
     """The record headers of an event (Kafka binding, 3.2: binary content mode)."""
     raw = event.raw
-    if type(raw) is not dict:
-        raw = event.attributes
-    names = _TO_HEADER
-    headers = []
-    for name, value in raw.items():
-        header = names.get(name) or _header_name(name)
-        headers.append((header, value.encode() if type(value) is str else canonical(value).encode()))
-    return headers
+    return list(map(_pair, (raw if type(raw) is dict else event.attributes).items()))
 
 
 def encode_records(events: Sequence[Event], timestamp_ms: int, compression: Compression = "none") -> bytearray:
@@ -115,11 +135,36 @@ def encode_records(events: Sequence[Event], timestamp_ms: int, compression: Comp
     An event without a key gets the default one. The caller sets the base offset
     (`set_base_offset`) and bounds the size.
     """
+    records = encode_columns(events, _header_bytes) if len(events) >= _COLUMNS_FROM else None
+    if records is not None:
+        return _batch_of(records, len(events), timestamp_ms, compression)
     builder = DefaultRecordBatchBuilder(2, CODECS[compression], 0, -1, -1, -1, 2**31 - 1)
     append = builder.append
     for place, event in enumerate(events):
         append(place, timestamp_ms, key_of(event), event.value, headers_of(event))
     batch: bytearray = builder.build()
+    return batch
+
+
+#: From so many events on, encoding by columns is the faster way.
+_COLUMNS_FROM = 6
+_COMPRESS: dict[int, Callable[[bytes], bytes]] = {1: gzip_encode, 2: snappy_encode, 3: lz4_encode, 4: zstd_encode}
+
+
+def _header_bytes(name: str) -> bytes:
+    return (_TO_HEADER.get(name) or _header_name(name)).encode()
+
+
+def _batch_of(records: bytes, count: int, timestamp_ms: int, compression: Compression) -> bytearray:
+    """The batch around records that are encoded already, as the builder makes it."""
+    codec = CODECS[compression]
+    if codec:
+        smaller = _COMPRESS[codec](records)
+        records, codec = (smaller, codec) if len(smaller) < len(records) else (records, 0)
+    batch = bytearray(HEADER_SIZE) + records
+    fields = (codec, count - 1, timestamp_ms, timestamp_ms, -1, -1, -1, count)
+    _HEADER.pack_into(batch, 0, 0, len(batch) - 12, -1, 2, 0, *fields)
+    struct.pack_into(">I", batch, _CHECKED_FROM - 4, calc_crc32c(memoryview(batch)[_CHECKED_FROM:]))
     return batch
 
 
@@ -142,7 +187,11 @@ def key_of(event: Event) -> bytes | None:
     """The event's key; one without gets the default, which then stays with it."""
     key = event.key
     if key is None:
-        key = event.key = default_key(event.attributes)
+        attributes = event.attributes
+        name = "partitionkey" if "partitionkey" in attributes else "subject"
+        value = attributes.get(name)
+        if value is not None:
+            key = event.key = _pair((name, value))[1]
     return key
 
 
