@@ -30,10 +30,13 @@ class Row:
         self.unit = ""
         self.values: deque[float] = deque(maxlen=HISTORY)
         self.arrivals: deque[float] = deque(maxlen=256)
+        self.since: float | None = None
 
     def rate(self, now: float) -> float:
-        """Events a second over the last WINDOW seconds."""
-        return sum(now - arrival <= WINDOW for arrival in self.arrivals) / WINDOW
+        """Events a second over the last WINDOW seconds, or over what there was of them."""
+        if self.since is None:
+            return 0.0
+        return sum(now - arrival <= WINDOW for arrival in self.arrivals) / min(WINDOW, max(1.0, now - self.since))
 
 
 class Board:
@@ -59,6 +62,8 @@ class Board:
         row.values.append(float(value["value"]))
         row.unit = value["unit"]
         row.arrivals.append(now)
+        if row.since is None:
+            row.since = now
         self.count += 1
         self.latencies.append(latency)
         self.recent.append(latency)
@@ -124,6 +129,10 @@ def summary_text(figures: dict[str, Any]) -> str:
     )
 
 
+def _heat(percent: float) -> str:
+    return "bold red" if percent >= 90 else "yellow" if percent >= 60 else ""
+
+
 def picture(board: Board, now: float, head: Sequence[str], foot: Sequence[str], bars: str = BARS) -> RenderableType:
     """The whole screen as rich shows it."""
     from rich.console import Group
@@ -137,7 +146,8 @@ def picture(board: Board, now: float, head: Sequence[str], foot: Sequence[str], 
     grid.add_column("EVENTS/S", justify="right", style="dim", no_wrap=True)
     for row in sorted(board.rows.values(), key=lambda row: row.address):
         line = sparkline(row.values, row.unit, bars).rjust(HISTORY)
-        grid.add_row(row.address, amount(row.values[-1], row.unit), line, f"{row.rate(now):.1f}")
+        value = Text(amount(row.values[-1], row.unit), style=_heat(row.values[-1]) if row.unit == "%" else "")
+        grid.add_row(row.address, value, line, f"{row.rate(now):.1f}")
     recent = board.recent
     status = (
         f"{board.count:,} events, {board.rate(now):.0f}/s, end to end "

@@ -139,7 +139,7 @@ class Handover:
             lane.tail = end
         if end <= position:
             return None
-        if self.state is State.LIVE and batch.base_offset <= position:
+        if self.state is State.LIVE:
             lane.position = end
             return batch.since(position)
         self._look(lane)

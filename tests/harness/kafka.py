@@ -298,3 +298,19 @@ class KafkaServer:
         for node in self.nodes:
             node.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_shared: list[KafkaServer] = []
+
+
+def shared_kafka() -> KafkaServer:
+    """The one Kafka of the test session, started on first use; `close_shared` ends it."""
+    if not _shared:
+        _shared.append(KafkaServer(secure=True))
+        _shared[0].start()
+    return _shared[0]
+
+
+def close_shared() -> None:
+    while _shared:
+        _shared.pop().close()

@@ -45,7 +45,9 @@ def test_the_board_keeps_values_counts_and_latencies() -> None:
     assert list(row.values) == [50.0, 75.0]
     assert row.address == "host/cpu/0"
     assert board.count == 2
-    assert board.rate(1.5) == pytest.approx(2 / 5)
+    assert board.rate(1.5) == 2.0  # two in the first second
+    assert board.rate(4.0) == pytest.approx(2 / 3)
+    assert board.rate(6.0) == pytest.approx(2 / 5)
     assert board.rate(100.0) == 0
 
 

@@ -112,6 +112,38 @@ class LogAndReader(RuleBasedStateMachine):
             assert self.handover.state is State.LIVE
             self.take(part)
 
+    @rule(pick=st.integers(0, 9), counts=st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    def append_in_time(self, pick: int, counts: list[int]) -> None:
+        for count in counts:
+            self.append(pick, count, 0, "n")
+
+    @precondition(lambda self: self.handover.state is State.LIVE)
+    @rule(pick=st.integers(0, 9))
+    def the_tail_leaves_something_out(self, pick: int) -> None:
+        self.tail_catches_up(pick, 99)
+        for how in "-n":
+            self.append(pick, 2, 0, how)
+
+    @precondition(lambda self: self.handover.state is State.LIVE)
+    @rule(pick=st.integers(0, 9))
+    def the_consumer_begins_within_a_batch_that_is_late(self, pick: int) -> None:
+        lane = self.some_lane(pick)
+        self.append(pick, 4, 0, "l")
+        self.seek(pick, 1.0)
+        position = self.logs[lane].next - 2
+        self.handover.seek(*lane, position)
+        self.reached[lane] = self.expected_from[lane] = position
+
+    @rule()
+    def catch_up(self) -> None:
+        for _ in range(200):
+            if self.reading is not None:
+                self.read_ends()
+            elif self.handover.next_read() is None:
+                return
+            else:
+                self.read_begins(3)
+
     @rule(pick=st.integers(0, 9), count=st.integers(1, 3))
     def tail_catches_up(self, pick: int, count: int) -> None:
         late = self.late[self.some_lane(pick)]
@@ -250,7 +282,7 @@ class LogAndReader(RuleBasedStateMachine):
             assert self.reached[lane] == log.next
 
 
-LogAndReader.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+LogAndReader.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
 TestLogAndReader = LogAndReader.TestCase
 
 

@@ -1,4 +1,4 @@
-"""An append while it is under way: one call, cut into a part for each partition.
+"""An append while it is under way: one call, whose events may go to several partitions.
 
 Pure bookkeeping. A call ends when every event of it is stored, refused, or unknown; its result
 says what the contract asks for (see `Bus.append`).
@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import cast
 
 from gateway.bus.contract import Position
 from gateway.bus.records import encoded_size
 from gateway.errors import BusUnavailable, Fault, LinkspanError, OutcomeUnknown, TooLarge
-from gateway.event import Event, Headers, canonical
-
-#: What an attribute costs beside its text: lengths, the `ce_` and the name, taken generously.
-_PER_ATTRIBUTE = 16
+from gateway.event import Event
 
 
 class Call:
-    """One `append`. `left` counts the events whose fate is open."""
+    """One `append`. `left` counts the events whose fate is open, `weight` its encoded bytes."""
 
     __slots__ = ("deadline", "events", "failure", "future", "left", "positions", "stored", "topic", "unknown", "weight")
 
@@ -72,59 +68,12 @@ class Call:
         return OutcomeUnknown(message, faults=error.faults, positions=list(self.positions))
 
 
-class Part:
-    """The events of a call that go to one partition: `places` in the call, `at` the next to send."""
-
-    __slots__ = ("at", "call", "places", "weight")
-
-    def __init__(self, call: Call, places: Sequence[int], weight: int) -> None:
-        self.call, self.places, self.weight = call, places, weight
-        self.at = 0
-
-    @property
-    def rest(self) -> int:
-        return len(self.places) - self.at
-
-
-class Slice:
-    """A run of a part's events inside a batch."""
-
-    __slots__ = ("part", "start", "stop")
-
-    def __init__(self, part: Part, start: int, stop: int) -> None:
-        self.part, self.start, self.stop = part, start, stop
-
-
-def weigh(events: Sequence[Event], limit: int) -> int:
-    """About how many bytes the events take encoded. Raises TooLarge for those above `limit`.
-
-    Sizing exactly costs as much as encoding, so only events that come near the limit are.
-    """
-    total = 0
-    near = limit // 8
-    faults: list[Fault] = []
-    for place, event in enumerate(events):
-        raw = event.raw
-        if type(raw) is dict:
-            try:
-                size = len("".join(raw.values()))  # type: ignore[arg-type]  # see below
-            except TypeError:
-                size = sum(len(canonical(value)) for value in raw.values())
-        else:
-            size = sum(len(name) + len(value or b"") for name, value in cast(Headers, raw))
-        size += _PER_ATTRIBUTE * len(raw)
-        if event.key is not None:
-            size += len(event.key)
-        if event.value is not None:
-            size += len(event.value)
-        # An upper bound in bytes is 8 times this: UTF-8, and a subject that is also the key.
-        if size > near and encoded_size(event) > limit:
-            faults.append(Fault(f"events[{place}]", f"is larger than the topic's limit of {limit} bytes", place))
-        total += size
-    if faults:
-        message = f"{len(faults)} of {len(events)} events are larger than the topic's limit of {limit} bytes"
-        raise TooLarge(message, faults=tuple(faults[:20]))
-    return total
+def too_large(events: Sequence[Event], limit: int) -> TooLarge:
+    """Say which of the events are above the topic's limit."""
+    places = [place for place, event in enumerate(events) if encoded_size(event) > limit]
+    message = f"is larger than the topic's limit of {limit} bytes"
+    faults = tuple(Fault(f"events[{place}]", message, place) for place in places[:20])
+    return TooLarge(f"of {len(events)} events {len(places)} cannot be stored: larger than {limit} bytes", faults=faults)
 
 
 def unavailable(why: str) -> BusUnavailable:

@@ -69,9 +69,7 @@ MOVED = frozenset(
 #: A produce that was refused as a whole, for a reason that passes: nothing of it was stored.
 REFUSED_FOR_NOW = (MOVED | {NOT_ENOUGH_REPLICAS, CORRUPT_MESSAGE, THROTTLING_QUOTA_EXCEEDED}) - {KAFKA_STORAGE_ERROR}
 #: A produce whose fate the broker does not know; the same bytes may be sent again.
-UNDECIDED = frozenset(
-    {REQUEST_TIMED_OUT, NETWORK_EXCEPTION, NOT_ENOUGH_REPLICAS_AFTER_APPEND, KAFKA_STORAGE_ERROR}
-)
+UNDECIDED = frozenset({REQUEST_TIMED_OUT, NETWORK_EXCEPTION, NOT_ENOUGH_REPLICAS_AFTER_APPEND, KAFKA_STORAGE_ERROR})
 #: The broker and we disagree about the producer's sequence: only a new producer id helps.
 SEQUENCE_LOST = frozenset({OUT_OF_ORDER_SEQUENCE, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID, 49, 90})
 TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})

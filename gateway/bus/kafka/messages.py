@@ -162,9 +162,7 @@ def _listed(cursor: Cursor) -> dict[tuple[str, int], tuple[int, int]]:
 # -- administration -------------------------------------------------------------------------
 
 
-def create_topic(
-    name: str, partitions: int, replication: int, configs: Mapping[str, str], timeout_ms: int
-) -> Request:
+def create_topic(name: str, partitions: int, replication: int, configs: Mapping[str, str], timeout_ms: int) -> Request:
     """CreateTopics (key 19, version 4); -1 leaves a number to the broker. The response is an Outcome."""
     topic = string(name) + INT32.pack(partitions) + INT16.pack(replication) + array(())
     topic += array(string(key) + string(value) for key, value in configs.items())
@@ -248,5 +246,3 @@ def metadata() -> Request:
     # A null array of topics means all; no auto-creation, no authorized operations.
     body = b"\x00" + b"\x00\x00\x00" + NO_TAGS
     return Request("Metadata", 3, 10, body, lambda cursor: cursor.data[cursor.at + INT32.size :], flexible=True)
-
-

@@ -1,8 +1,8 @@
 """Appending to Kafka: idempotent, in order per partition, with a deadline of our own.
 
-Calls are cut into parts and queued per partition (see `lanes`). Each broker has one sender: it
-takes a batch of every partition that the broker leads and that has none on the wire, sends them
-in one request, and sorts the answers. What arrives meanwhile makes the next, larger batches.
+Events are encoded into batches that queue per partition (see `lanes`, `parcels`). Each broker has
+one sender: it takes a batch of every partition that the broker leads and that has none on the
+wire, sends them in one request, and sorts the answers. What arrives meanwhile fills the next ones.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import structlog
 from gateway.bus.contract import Position, TopicChange
 from gateway.bus.kafka import errors, messages, wire
 from gateway.bus.kafka.admin import Admin, Config
-from gateway.bus.kafka.calls import Call, Part, unavailable, weigh
+from gateway.bus.kafka.calls import Call, too_large, unavailable
 from gateway.bus.kafka.cluster import Cluster
 from gateway.bus.kafka.errors import Unreachable
-from gateway.bus.kafka.lanes import Flight, Lane, ProducerId
+from gateway.bus.kafka.lanes import Lane
 from gateway.bus.kafka.messages import Produced
 from gateway.bus.kafka.metadata import TopicMeta
+from gateway.bus.kafka.parcels import Oversize, Parcel, ProducerId
 from gateway.bus.records import Partitioner
-from gateway.errors import BusUnavailable, Fault, InvalidEvent, LinkspanError, OutcomeUnknown, TooLarge, UnknownTopic
+from gateway.errors import Fault, InvalidEvent, LinkspanError, OutcomeUnknown, TooLarge, UnknownTopic
 from gateway.event import Event
 
 log = structlog.get_logger("kafka")
@@ -78,7 +79,7 @@ class Producing:
 
     def _closing_error(self, call: Call) -> LinkspanError:
         flights = [lane.flight for lane in self._active if lane.flight is not None]
-        if any(each.part.call is call for flight in flights for each in flight.slices):
+        if any(part.call is call for flight in flights for part in flight.parts):
             return OutcomeUnknown("the gateway stopped before Kafka answered")
         return unavailable("the gateway stopped before Kafka took it")
 
@@ -96,40 +97,47 @@ class Producing:
             raise unavailable("the bus is closed")
         if self._cluster.down_for() > self._deadline:
             raise unavailable(self._cluster.reason)
+        if self.held >= self._memory:
+            raise unavailable(f"{self.held} bytes of appends wait for Kafka already")
         call = Call(topic, events, time.monotonic() + self._deadline, asyncio.get_running_loop().create_future())
         meta = self._cluster.metadata.topics.get(topic)
         config = self._admin.config(meta) if meta is not None else None
-        if meta is None or config is None or topic in self._pending:
-            self._admit(call, weigh(events, 2**31))
+        if meta is not None and config is not None and topic not in self._pending:
+            self._place(call, meta, config)
+            self._calls[call] = None
+            call.future.add_done_callback(lambda _: self._release(call))
+        else:
+            self._calls[call] = None
+            call.future.add_done_callback(lambda _: self._release(call))
             self._pending.setdefault(topic, []).append(call)
             if topic not in self._resolvers:
                 self._resolvers[topic] = asyncio.create_task(self._resolve(topic), name=f"kafka topic {topic}")
-        else:
-            self._admit(call, weigh(events, config.max_bytes))
-            self._place(call, meta)
         return call
-
-    def _admit(self, call: Call, weight: int) -> None:
-        if self.held and self.held + weight > self._memory:
-            raise unavailable(f"{self.held} bytes of appends wait for Kafka already")
-        call.weight = weight
-        self.held += weight
-        self._calls[call] = None
-        call.future.add_done_callback(lambda _: self._release(call))
 
     def _release(self, call: Call) -> None:
         self.held -= call.weight
         self._calls.pop(call, None)
 
-    def _place(self, call: Call, meta: TopicMeta) -> None:
+    def _place(self, call: Call, meta: TopicMeta, config: Config) -> None:
+        """Encode the call's events into their lanes; all of them or, with an error, none."""
         self._used[call.topic] = time.monotonic()
-        split = self._partitioner.split(call.events, len(meta.partitions))
-        each = call.weight // len(call.events)
-        for partition, places in split.items():
-            lane = self._lanes.get((call.topic, partition))
-            if lane is None:
-                lane = self._lanes[call.topic, partition] = Lane(call.topic, partition)
-            lane.parts.append(Part(call, places, each * len(places)))
+        lanes: list[Lane] = []
+        try:
+            for partition, places in self._partitioner.split(call.events, len(meta.partitions)).items():
+                lane = self._lanes.get((call.topic, partition))
+                if lane is None:
+                    lane = self._lanes[call.topic, partition] = Lane(call.topic, partition)
+                lanes.append(lane)
+                lane.add(call, places, config.compression, config.max_bytes)
+        except BaseException as error:
+            for lane in lanes:
+                lane.take_back({call})
+            call.weight = 0
+            if isinstance(error, Oversize):
+                raise too_large(call.events, config.max_bytes) from None
+            raise
+        self.held += call.weight
+        for lane in lanes:
             self._active[lane] = None
             self._offer(lane)
 
@@ -166,10 +174,9 @@ class Producing:
         for call in self._pending.pop(topic, []):
             try:
                 if not call.future.done():
-                    weigh(call.events, config.max_bytes)
-                    self._place(call, meta)
-            except TooLarge as error:
-                call.give_up(error)
+                    self._place(call, meta, config)
+            except Exception as error:  # noqa: BLE001  # whatever encoding raises is this call's answer
+                call.fail(call.left, error if isinstance(error, LinkspanError) else unencodable(error))
 
     # -- who sends what -----------------------------------------------------------------
 
@@ -246,14 +253,13 @@ class Producing:
         why = self._cluster.reason or f"Kafka did not take it within {self._deadline:g} s"
         late = OutcomeUnknown(f"Kafka did not answer within {self._deadline:g} s: the events may be stored yet")
         for lane in list(self._active):
-            flight = lane.flight
             if lane.idle and not lane.busy:
                 del self._active[lane]
-            if flight is not None:
-                for each in flight.slices:
-                    if each.part.call.deadline < now:
-                        each.part.call.give_up(late)
-                if flight.deadline < now and not lane.busy:
+            if lane.flight is not None:
+                for part in lane.flight.parts:
+                    if part.call.deadline < now:
+                        part.call.give_up(late)
+                if lane.deadline() < now and not lane.busy:
                     lane.abandon(late)
                     self._producer = None
             lane.drop(unavailable(why), now)
@@ -300,24 +306,15 @@ class Producing:
         taken: list[Lane] = []
         ready = self._ready.pop(node, {})
         for lane in ready:
-            meta = self._cluster.metadata.topics.get(lane.key[0])
-            config = self._admin.config(meta) if meta is not None else None
             if lane.idle or lane.busy:
                 continue
-            if size > REQUEST_BYTES or now < lane.not_before or (config is None and lane.flight is None):
-                self._later(lane, max(0.0, lane.not_before - now) or (_BACKOFF if config is None else 0.0))
+            if size > REQUEST_BYTES or now < lane.not_before:
+                self._later(lane, max(0.0, lane.not_before - now))
                 continue
-            try:
-                if lane.flight is None and config is not None:
-                    lane.take_off(producer, config.compression, config.max_bytes)
-            except Exception as error:  # a defect must not stop the sender, which serves everyone
-                log.exception("an append could not be encoded", topic=lane.key[0])
-                lane.drop(BusUnavailable(f"not stored: it cannot be encoded: {error!r}"))
-                continue
+            parcel = lane.flight or lane.take_off(producer)
             lane.busy = True
             taken.append(lane)
-            if lane.flight is not None:
-                size += len(lane.flight.batch)
+            size += len(parcel.batch)
         return taken
 
     def _later(self, lane: Lane, seconds: float) -> None:
@@ -361,41 +358,39 @@ class Producing:
     # -- answers ------------------------------------------------------------------------
 
     def _settle(self, lane: Lane, produced: Produced | None) -> None:
-        flight = lane.flight
-        assert flight is not None
+        assert lane.flight is not None
         code = produced.code if produced is not None else errors.NETWORK_EXCEPTION
         if produced is not None and code == errors.NONE and produced.base_offset >= 0:
             store(lane.key, lane.landed(), produced)
         elif code in errors.UNDECIDED:
-            flight.doubtful = True
+            lane.doubtful = True
             self._again(lane, code)
         elif code in errors.REFUSED_FOR_NOW:
-            self._refused_for_now(lane, flight, code)
+            self._refused_for_now(lane, code)
         elif code in errors.SEQUENCE_LOST:
             self._producer = None
-            if flight.doubtful:
+            if lane.doubtful:
                 lane.abandon(OutcomeUnknown("Kafka lost track of what was sent: the events may be stored"))
             else:
-                lane.dissolve()
+                lane.turn_back()
                 lane.producer = None
             self._again(lane, code)
         elif code in (errors.DUPLICATE_SEQUENCE, errors.NONE):
             # Stored by an earlier attempt, so long ago that the broker forgot where.
-            lane.landed()
-            for each in flight.slices:
-                each.part.call.fail(each.stop - each.start, OutcomeUnknown("stored, but Kafka does not say where"))
+            for part in lane.landed().parts:
+                part.call.fail(len(part.places), OutcomeUnknown("stored, but Kafka does not say where"))
         else:
-            self._refused(lane, flight, code, produced)
+            self._refused(lane, lane.flight, code, produced)
 
     def _again(self, lane: Lane, code: int) -> None:
         lane.not_before = time.monotonic() + _BACKOFF
         if code in errors.MOVED or code == errors.NETWORK_EXCEPTION:
             self._cluster.refresh_soon()
 
-    def _refused_for_now(self, lane: Lane, flight: Flight, code: int) -> None:
-        # A flight that was in doubt stays so: it may have been stored before this refusal.
-        if not flight.doubtful:
-            lane.dissolve()
+    def _refused_for_now(self, lane: Lane, code: int) -> None:
+        # A batch that was in doubt stays so: it may have been stored before this refusal.
+        if not lane.doubtful:
+            lane.turn_back()
         if code in errors.MOVED and lane.key[0] not in self._cluster.metadata.topics:
             error = UnknownTopic(lane.key[0])
             lane.drop(error)
@@ -403,46 +398,46 @@ class Producing:
                 lane.abandon(OutcomeUnknown(f"topic {lane.key[0]!r} was deleted meanwhile"))
         self._again(lane, code)
 
-    def _refused(self, lane: Lane, flight: Flight, code: int, produced: Produced | None) -> None:
+    def _refused(self, lane: Lane, flight: Parcel, code: int, produced: Produced | None) -> None:
         """Refused for good. If it may be the fault of one call among several, try them singly."""
         if code in errors.TOO_LARGE:
-            self._used[lane.key[0]] = time.monotonic()
             self._admin.outdate(lane.key[0])
             if flight.count > 1:
-                lane.dissolve()
-                lane.cap = flight.count // 2
-                return
-            lane.refuse(TooLarge("the event is larger than Kafka takes for this topic"))
-        elif len(flight.slices) > 1:
-            lane.dissolve()
-            lane.alone = len(flight.slices)
+                lane.divide(flight.count // 2)
+            else:
+                lane.refuse(TooLarge("the event is larger than Kafka takes for this topic"))
+        elif len(flight.parts) > 1:
+            lane.divide()
         else:
             lane.refuse(refusal(code, produced, flight))
 
 
-def store(key: tuple[str, int], flight: Flight, produced: Produced) -> None:
+def store(key: tuple[str, int], parcel: Parcel, produced: Produced) -> None:
     """Write down where the events of a stored batch stand, in them and in their calls."""
     topic, partition = key
     offset = produced.base_offset
-    stamp = flight.timestamp_ms if produced.timestamp < 0 else produced.timestamp
-    for each in flight.slices:
-        call, places = each.part.call, each.part.places
-        events, positions = call.events, call.positions
-        for place in places[each.start : each.stop]:
+    for part in parcel.parts:
+        stamp = part.timestamp_ms if produced.timestamp < 0 else produced.timestamp
+        events, positions = part.call.events, part.call.positions
+        for place in part.places:
             event = events[place]
             event.topic, event.partition, event.offset, event.timestamp_ms = topic, partition, offset, stamp
             positions[place] = (partition, offset)
             offset += 1
-        call.store(each.stop - each.start)
+        part.call.store(len(part.places))
 
 
-def refusal(code: int, produced: Produced | None, flight: Flight) -> LinkspanError:
+def refusal(code: int, produced: Produced | None, parcel: Parcel) -> LinkspanError:
     """Why Kafka refused a batch for good, for its publisher."""
     said = produced.message if produced is not None and produced.message else errors.name_of(code)
     if code not in (errors.INVALID_RECORD, errors.INVALID_TIMESTAMP):
-        return BusUnavailable(f"not stored: Kafka refuses: {said} ({errors.name_of(code)})")
-    only = flight.slices[0]
+        return unavailable(f"Kafka refuses: {said} ({errors.name_of(code)})")
     culprits = produced.culprits if produced is not None else ()
-    places = [only.part.places[only.start + culprit] for culprit in culprits if culprit < flight.count]
+    places = [parcel.parts[0].places[culprit] for culprit in culprits if culprit < parcel.count]
     faults = tuple(Fault(f"events[{place}]", said, place) for place in places[:20])
     return InvalidEvent(f"Kafka refuses: {said}", faults=faults)
+
+
+def unencodable(error: Exception) -> LinkspanError:
+    """An event that no door should have let through."""
+    return InvalidEvent(f"the event cannot be encoded: {error}")
