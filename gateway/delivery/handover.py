@@ -139,7 +139,7 @@ class Handover:
             lane.tail = end
         if end <= position:
             return None
-        if self.state is State.LIVE:
+        if self.state is State.LIVE and batch.base_offset <= position:
             lane.position = end
             return batch.since(position)
         self._look(lane)
