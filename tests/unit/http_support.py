@@ -121,9 +121,9 @@ def event(number: int = 0, **more: Any) -> dict[str, Any]:
     return {"specversion": "1.0", "id": str(number), "source": "/test", "type": "t.made", "data": {"n": number}} | more
 
 
-def stored_event(number: int = 0, data: bytes | None = b"{}", **more: str) -> Event:
-    attributes: dict[str, str | int | bool] = {"specversion": "1.0", "id": str(number), "source": "/test", "type": "t.made"}
-    return Event(attributes | more, data)
+def stored_event(number: int = 0, data: bytes | None = b"{}", **more: str | int | bool) -> Event:
+    attributes: dict[str, str | int | bool] = {"specversion": "1.0", "id": str(number), "source": "/test"}
+    return Event(attributes | {"type": "t.made"} | more, data)
 
 
 def batch(events: Sequence[dict[str, Any]]) -> bytes:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway import formats
 from gateway.errors import Fault, InvalidEvent, TooLarge
-from gateway.event import Event
+from gateway.event import Event, event_faults
 from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event
 from gateway.shapes import Shapes
 
@@ -28,9 +28,9 @@ def body(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def faults_of(call: Callable[[], Any]) -> list[tuple[str, str]]:
+def faults_of(decode: Callable[..., Any], *arguments: Any) -> list[tuple[str, str]]:
     with pytest.raises(InvalidEvent) as refused:
-        call()
+        decode(*arguments)
     return [(fault.where, fault.message) for fault in refused.value.faults]
 
 
@@ -76,14 +76,12 @@ def test_base64_data_is_decoded_strictly() -> None:
     assert (decoded.data, "datacontenttype" in decoded.attributes) == (b"\0\xff", False)
     assert decode_event(body(event(data_base64=""))).data == b""
     for bad in ("x", "e A==", "eA", "eA==\n", "e!==", 7, "ü"):
-        assert faults_of(lambda bad=bad: decode_event(body(event(data_base64=bad)))) == [
-            ("data_base64", "is not a string in base64")
-        ]
+        assert faults_of(decode_event, body(event(data_base64=bad))) == [("data_base64", "is not a string in base64")]
 
 
 def test_an_event_has_data_only_once() -> None:
     both = event(data=1, data_base64="eA==")
-    [(where, message)] = faults_of(lambda: decode_event(body(both)))
+    [(where, message)] = faults_of(decode_event, body(both))
     assert where == "data_base64"
     assert "excludes data" in message
     assert decode_event(body(event(data=None, data_base64="eA=="))).data == b"x"
@@ -92,12 +90,12 @@ def test_an_event_has_data_only_once() -> None:
 
 def test_null_is_as_good_as_absent() -> None:
     assert decode_event(body(event(subject=None, extra=None))).attributes == GOOD
-    assert faults_of(lambda: decode_event(body(event(id=None)))) == [("id", "is required")]
+    assert faults_of(decode_event, body(event(id=None))) == [("id", "is required")]
 
 
 def test_each_fault_says_where() -> None:
     bad = {"specversion": "0.3", "id": "", "type": 5, "time": "yesterday", "Upper": "x", "list": [1]}
-    found = dict(faults_of(lambda: decode_event(body(bad))))
+    found = dict(faults_of(decode_event, body(bad)))
     assert set(found) == {"specversion", "id", "type", "time", "Upper", "list", "source"}
     assert found["source"] == "is required"
     assert "1.0" in found["specversion"]
@@ -107,9 +105,10 @@ def test_each_fault_says_where() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("subject", ""), ("subject", "a/+/b"), ("subject", "a\x00b"), ("source", "a b"), ("source", ""), ("source", "%zz"),
+        ("subject", ""), ("subject", "a/+/b"), ("subject", "a\x00b"), ("source", "a b"), ("source", ""),
+        ("source", "%zz"), ("time", "2026-01-01T00:00:00"),
         ("id", "a\nb"), ("id", "a\x7fb"), ("note", "\x85"), ("note", "\ufffe"), ("note", "\U0001ffff"), ("id", ""),
-        ("type", ""), ("time", "2026-02-30T00:00:00Z"), ("time", "2026-01-01 00:00:00Z"), ("time", "2026-01-01T00:00:00"),
+        ("type", ""), ("time", "2026-02-30T00:00:00Z"), ("time", "2026-01-01 00:00:00Z"),
         ("time", "2026-01-01T00:00:00+0100"), ("datacontenttype", "json"), ("dataschema", "relative"), ("note", 2**31),
         ("note", 1.5), ("note", 1e3), ("note", {}), ("n" * 65, "x"), ("with-dash", "x"), ("id", "x" * 70_000),
         ("subject", "s" * 5000), ("note", "x" * 70_000), ("specversion", "1.1"), ("specversion", 1),
@@ -119,9 +118,9 @@ def test_each_fault_says_where() -> None:
 def test_illegal_attributes_are_refused_alone_and_in_batches(name: str, value: object, ascii_only: bool) -> None:
     bad = event(**{name: value})
     text = json.dumps(bad, ensure_ascii=ascii_only).encode()
-    assert [where.strip("'") for where, _ in faults_of(lambda: decode_event(text))] == [name[:64]]
+    assert [where.strip("'") for where, _ in faults_of(decode_event, text)] == [name[:64]]
     many = json.dumps([GOOD, bad, GOOD], ensure_ascii=ascii_only).encode()
-    [(where, _)] = faults_of(lambda: decode_batch(many, 10))
+    [(where, _)] = faults_of(decode_batch, many, 10)
     assert where.startswith("events[1].")
 
 
@@ -138,8 +137,8 @@ def test_illegal_attributes_are_refused_alone_and_in_batches(name: str, value: o
 def test_a_member_that_is_given_twice_is_refused(text: str) -> None:
     decode_event(b'{"id":"1","source":"/s","type":"t","specversion":"1.0","data":1}')  # a shape to fall for
     decode_event(b'{"id":"1","source":"/s","type":"t","specversion":"1.0","priority":1}')
-    assert faults_of(lambda: decode_event(text.encode()))[0][1] == "is given twice"
-    assert faults_of(lambda: decode_batch(f"[{text}]".encode(), 10))[0][1] == "is given twice"
+    assert faults_of(decode_event, text.encode())[0][1] == "is given twice"
+    assert faults_of(decode_batch, f"[{text}]".encode(), 10)[0][1] == "is given twice"
 
 
 def test_the_same_names_inside_of_data_disturb_nobody() -> None:
@@ -158,7 +157,7 @@ def test_the_same_names_inside_of_data_disturb_nobody() -> None:
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_json_object_is_refused(text: bytes, message: str) -> None:
-    [(where, told)] = faults_of(lambda: decode_event(text))
+    [(where, told)] = faults_of(decode_event, text)
     assert where == "body"
     assert message in told
 
@@ -166,13 +165,13 @@ def test_a_body_that_is_no_json_object_is_refused(text: bytes, message: str) -> 
 def test_invalid_utf8_inside_of_data_is_found() -> None:
     good = body(event(data={"a": "?"}))
     for text in (good.replace(b"?", b"\xff"), good.replace(b"?", b"\xed\xa0\x80")):
-        assert "not UTF-8" in faults_of(lambda text=text: decode_event(text))[0][1]
-        assert "not UTF-8" in faults_of(lambda text=text: decode_batch(b"[" + text + b"]", 10))[0][1]
+        assert "not UTF-8" in faults_of(decode_event, text)[0][1]
+        assert "not UTF-8" in faults_of(decode_batch, b"[" + text + b"]", 10)[0][1]
 
 
 def test_lone_surrogates_are_refused() -> None:
     for text in (b'{"id":"\\ud800"}', b'{"data":"\\udc00"}', b'{"datacontenttype":"text/plain","data":"\\ud800x"}'):
-        assert faults_of(lambda text=text: decode_event(text))
+        assert faults_of(decode_event, text)
 
 
 def test_a_batch_is_refused_as_a_whole_with_an_index_for_each_fault() -> None:
@@ -192,9 +191,9 @@ def test_faults_are_told_up_to_a_bound() -> None:
 
 
 def test_what_is_no_array_of_objects_is_no_batch() -> None:
-    assert "array" in faults_of(lambda: decode_batch(body(GOOD), 10))[0][1]
-    assert faults_of(lambda: decode_batch(b"[1]", 10))[0][0] == "events[0]"
-    assert faults_of(lambda: decode_batch(b"[{]", 10))[0][0] == "body"
+    assert "array" in faults_of(decode_batch, body(GOOD), 10)[0][1]
+    assert faults_of(decode_batch, b"[1]", 10)[0][0] == "events[0]"
+    assert faults_of(decode_batch, b"[{]", 10)[0][0] == "body"
     assert decode_batch(b" [ ] ", 10) == []
 
 
@@ -228,7 +227,11 @@ def test_json_data_is_spliced_as_it_came() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b'1},{"id":"forged"', b"", b"1 2", b'{"a":1}}', b"\xff", b'"\xff"', b'"\\ud800"', b"[" * 100_000, b"nul", b'"a\nb"']
+    "data",
+    [
+        b'1},{"id":"forged"', b"", b"1 2", b'{"a":1}}', b"\xff", b'"\xff"', b'"\\ud800"', b"[" * 100_000, b"nul",
+        b'"a\nb"',
+    ],
 )  # fmt: skip
 def test_data_that_is_no_json_value_cannot_break_out(data: bytes) -> None:
     made = Event(dict(GOOD) | {"datacontenttype": "application/json"}, data)
@@ -252,10 +255,10 @@ NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=20)
     lambda name: name not in ("data", "id", "source", "type", "specversion", "subject", "time", "datacontenttype",
                               "dataschema", "expirytime", "data_base64")
 )  # fmt: skip
-STRINGS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Cn")), max_size=30)
+STRINGS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn"]), max_size=30)
 VALUES = st.one_of(STRINGS, st.booleans(), st.integers(-(2**31), 2**31 - 1))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=("Cs",))),
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('ab"\\', max_size=3), inner, max_size=4),
     max_leaves=8,
 )
@@ -291,7 +294,8 @@ def test_every_payload_comes_back_as_it_was(data: bytes, type_: str | None) -> N
     attributes = dict(GOOD) | ({} if type_ is None else {"datacontenttype": type_})
     once = encode_batch([Event(attributes, data), Event(dict(GOOD))])
     first, second = decode_batch(once, 2)
-    assert first.data == (data.strip(b" \t\r\n") if b'"data":' in once else data)
+    spliced = b'"data":' in once and type_ != "text/plain"
+    assert first.data == (data.strip(b" \t\r\n") if spliced else data)  # blanks around a JSON value mean nothing
     assert second.attributes == GOOD
 
 
@@ -301,13 +305,12 @@ def test_damaged_bodies_are_refused_or_decoded_never_anything_else(junk: bytes, 
     text = bytearray(body([event(data={"a": "é"}, subject="s")] * 2))
     text[at % len(text)] = byte
     for damaged in (bytes(text), junk, bytes(text[:at])):
-        for call in (lambda b: decode_batch(b, 10), lambda b: [decode_event(b)]):
+        for batch in (True, False):
             try:
-                decoded = call(damaged)
-            except InvalidEvent as error:
-                assert error.faults
-            else:
-                assert all(not formats.event_faults(e.attributes) for e in decoded)
+                decoded = decode_batch(damaged, 10) if batch else [decode_event(damaged)]
+            except InvalidEvent:
+                decoded = []
+            assert not any(event_faults(e.attributes) for e in decoded)
 
 
 # Messages that are no events
@@ -318,7 +321,7 @@ def test_a_message_becomes_an_event_of_the_gateway() -> None:
     assert made.attributes["source"] == "//gate/http/a%20b%2Fc"
     assert made.attributes["type"] == "io.linkspan.http.message"
     assert (made.attributes["subject"], made.attributes["datacontenttype"]) == ("x/y", "application/json")
-    assert not formats.event_faults(made.attributes)
+    assert not event_faults(made.attributes)
     assert adapt("http", "gate", "a", None, None, None, "own.type").attributes["type"] == "own.type"
     assert "datacontenttype" not in adapt("http", "gate", "a", None, None, None, None).attributes
 
@@ -327,7 +330,8 @@ def test_a_message_becomes_an_event_of_the_gateway() -> None:
     ("data", "found"),
     [
         (b"[1]", "application/json"), (b"21.5", "application/json"), (b"hello", "text/plain; charset=utf-8"),
-        (b"{not", "text/plain; charset=utf-8"), (b"\xff\xd8", "application/octet-stream"), (b"a\0b", "application/octet-stream"),
+        (b"{not", "text/plain; charset=utf-8"), (b"\xff\xd8", "application/octet-stream"),
+        (b"a\0b", "application/octet-stream"),
     ],
 )  # fmt: skip
 def test_a_content_type_is_found_by_looking(data: bytes, found: str) -> None:
@@ -335,7 +339,7 @@ def test_a_content_type_is_found_by_looking(data: bytes, found: str) -> None:
 
 
 def test_an_illegal_content_type_or_subject_is_refused() -> None:
-    assert faults_of(lambda: adapt("http", "g", "c", b"x", "nonsense", "a+", None)) == [
+    assert faults_of(adapt, "http", "g", "c", b"x", "nonsense", "a+", None) == [
         ("subject", "a subject has no '+', '#' or control characters"),
         ("datacontenttype", "is not a media type"),
     ]
