@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -121,11 +122,12 @@ class App:
         """Stop accepting, finish what was begun, tell clients to go elsewhere; within `limits.drain`."""
         self.health.phase = Phase.DRAINING
         _log.info("draining", seconds=self.limits.drain)
+        deadline = time.monotonic() + self.limits.drain
         doors = [listener.drain(self.limits.drain) for _, _, listener in self._listeners]
         for failure in await asyncio.gather(*doors, return_exceptions=True):
             if isinstance(failure, BaseException):
                 _log.error("drain_failed", exc_info=failure)
-        await self.ingress.drain(self.limits.drain)
+        await self.ingress.drain(max(0.0, deadline - time.monotonic()))
 
     async def close(self) -> None:
         """Let go of everything, in reverse order. Idempotent; also after a failed start."""
@@ -142,10 +144,10 @@ class App:
         await self._quietly(self.bus.close)
 
     async def _quietly(self, close: Callable[[], Any]) -> None:
-        # One part that cannot close must not keep the others open.
         try:
             await close()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
+            # One part that cannot close, for whatever reason, must not keep the others open.
             _log.error("close_failed", exc_info=error)
 
     def _watch_health(self) -> None:
@@ -290,7 +292,8 @@ async def run(app: App, ready: Callable[[list[BoundAddress]], None]) -> None:
 def _why_not(name: str, settings: ListenerSettings, error: Exception) -> str:
     place = f"listener {name} at {settings.host}:{settings.port}"
     if isinstance(error, OSError) and error.errno is not None:
-        return f"{place}: {error.strerror or error}; is another gateway running? set listeners.{name}.port, 0 takes a free one"
+        hint = f"is another gateway running? set listeners.{name}.port, 0 takes a free one"
+        return f"{place}: {error.strerror or error}; {hint}"
     return f"{place}: {error}"
 
 

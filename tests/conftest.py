@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from tests.harness.kafka import KafkaServer, close_shared, shared_kafka
+
 ROOT = Path(__file__).resolve().parent.parent
 #: Test data that several checkouts share, laid beside this one.
 CONFORMANCE = ROOT.parent / "shared" / "conformance"
@@ -66,6 +68,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             # Early in, so late out: after the other fixtures have let go, before the loop is closed.
             item.fixturenames.insert(item.fixturenames.index("no_stray_threads") + 1, "no_stray_tasks")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """The one Kafka of the session, started on first use; its secure listeners are open too."""
+    yield shared_kafka()
+    close_shared()
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ class Rig:
     """One kind of bus on a store of its own: what differs between the kinds when testing."""
 
     durable = True
+    shared = False
+    """Whether several processes may work on one store."""
     defaults = 1
     """Partitions of a topic that does not say how many."""
 
@@ -58,6 +60,8 @@ class EmbeddedRig(Rig):
 
 
 class KafkaRig(Rig):
+    shared = True
+
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
 
@@ -94,5 +98,3 @@ async def bus(rig: Rig) -> AsyncIterator[Bus]:
 def topic(request: pytest.FixtureRequest) -> str:
     """A name that no other test uses: Kafka is shared by all."""
     return f"contract-{next(_numbers)}"
-
-

@@ -12,9 +12,7 @@ READ_BYTES = 1024 * 1024
 
 def event(number: int = 0, data: bytes | None = b"{}", key: bytes | None = None, **attributes: Value) -> Event:
     """A valid event whose id is its number."""
-    return Event(
-        {"id": str(number), "source": "//test", "type": "test", "specversion": "1.0", **attributes}, data, key
-    )
+    return Event({"id": str(number), "source": "//test", "type": "test", "specversion": "1.0", **attributes}, data, key)
 
 
 def events(count: int, first: int = 0, subjects: int = 7, size: int = 20) -> list[Event]:

@@ -205,9 +205,7 @@ class KafkaServer:
             if secure and number == 1:
                 listeners += f",SASL://127.0.0.1:{self.sasl_port},TLS://127.0.0.1:{self.tls_port}"
                 listeners += f",BOTH://127.0.0.1:{self.both_port}"
-                extra += _SECURE.format(
-                    folder=folder, mechanisms=MECHANISMS, plain=_PLAIN, scram=_SCRAM, oauth=_OAUTH
-                )
+                extra += _SECURE.format(folder=folder, mechanisms=MECHANISMS, plain=_PLAIN, scram=_SCRAM, oauth=_OAUTH)
                 self._certificates(folder)
             text = _PROPERTIES.format(
                 node=number,

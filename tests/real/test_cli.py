@@ -109,7 +109,7 @@ def test_up_drains_on_sigterm_and_exits_with_0(tmp_path: Path) -> None:
 def test_up_says_where_it_can_be_reached(tmp_path: Path) -> None:
     process = spawn("up", "--data", str(tmp_path / "data"), *FREE_PORTS)
     assert process.stdout is not None
-    lines = []
+    lines: list[str] = []
     while not lines or "Ctrl-C" not in lines[-1]:
         lines.append(process.stdout.readline())
         assert lines[-1]

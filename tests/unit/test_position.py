@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_cursor() -> None:
         ("-5", "'-5m'"),
         ("-5w", "'-5m'"),
         ("-5m ", "'-5m'"),
-        ("-٥m", "'-5m'"),
+        ("-\u0665m", "'-5m'"),
         ("last:0", "1 to 10,000"),
         ("last:10001", "1 to 10,000"),
         ("last:", "1 to 10,000"),
@@ -98,7 +99,5 @@ def test_anything_else_is_refused_with_what_would_be_right(text: str, says: str)
 
 @given(st.text(max_size=60))
 def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(InvalidPosition):
         assert isinstance(parse_start(text), Start)
-    except InvalidPosition:
-        pass
