@@ -92,7 +92,7 @@ class Reader:
     async def page(self, request: ReadRequest, principal: Principal, wait: float = 0.0) -> Page:
         """Up to `limit` matching events known now; without any, wait up to `wait` seconds for
         the first. Raises as `open`."""
-        limit = DEFAULT_LIMIT if request.limit is None else request.limit
+        limit = request.limit or min(DEFAULT_LIMIT, self._limits.page)
         self._check(request)
         if limit > self._limits.page:
             raise InvalidInput(f"limit is at most {self._limits.page:,}, not {limit:,}")
