@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import ROOT, wait_until
+from tests.conftest import ROOT
 
 LINKSPAN = [sys.executable, "-m", "gateway.cli.main"]
 FREE_PORTS = ["--set", "listeners.http.port=0", "--set", "listeners.admin.port=0"]
@@ -168,9 +168,8 @@ def test_ten_thousand_lines_go_in_order(url: str, topic: str) -> None:
 
 def test_bytes_that_are_no_text_come_back_unchanged(url: str, topic: str) -> None:
     raw = b"\x00\xff\r\x80"
-    subprocess.run(
-        [*LINKSPAN, "publish", topic, "-", "--url", url], input=raw + b"\n", check=True, timeout=TIMEOUT, cwd=ROOT, capture_output=True
-    )  # fmt: skip
+    command = [*LINKSPAN, "publish", topic, "-", "--url", url]
+    subprocess.run(command, input=raw + b"\n", check=True, timeout=TIMEOUT, cwd=ROOT, capture_output=True)
     done = linkspan("subscribe", f"{topic}/**", "--start", "earliest", "-n", "1", "--json", "--url", url)
     assert json.loads(done.stdout)["data_base64"] == "AP8NgA=="
 
@@ -322,8 +321,8 @@ def test_the_commands_of_the_readme_work_as_they_stand(url: str) -> None:
     assert json.loads(done.stdout)["count"] == 1
     stream = subprocess.Popen(["bash", "-c", f"exec {follow.removesuffix('&')} -sS"], stdout=subprocess.PIPE, text=True)
     assert stream.stdout is not None
-    seen: list[str] = []
-    wait_until(lambda: seen.append(stream.stdout.readline() if stream.stdout else "") or '"price"' in seen[-1])
+    while '"price"' not in (seen := stream.stdout.readline()):
+        assert seen
     stream.terminate()
     stream.communicate(timeout=TIMEOUT)
 
