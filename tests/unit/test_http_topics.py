@@ -1,0 +1,145 @@
+"""`/v1/topics`: settings in and out, and every fault of a body at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from gateway.errors import InvalidSetting, NotAvailable
+from gateway.topics import TopicDefaults
+from protocols.http.topics import wanted
+from tests.unit.http_support import House, client, house
+
+pytestmark = pytest.mark.timeout(20)
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[House]:
+    async with house() as made:
+        yield made
+
+
+@pytest.fixture
+async def web(there: House) -> AsyncIterator[ClientSession]:
+    async with client(there) as session:
+        yield session
+
+
+def test_settings_are_read_as_people_write_them() -> None:
+    settings, defaults = wanted(
+        {
+            "partitions": 3, "replication": 1, "retention": {"time": "7d", "bytes": "10GiB"}, "cleanup": "compact",
+            "compression": "zstd", "defaults": {"type": "my.type"}, "schema": None,
+        }
+    )  # fmt: skip
+    assert (settings.partitions, settings.replication, settings.cleanup, settings.compression) == (
+        3,
+        1,
+        "compact",
+        "zstd",
+    )
+    assert (settings.retention_ms, settings.retention_bytes) == (7 * 86_400_000, 10 * 2**30)
+    assert defaults == TopicDefaults("my.type")
+
+
+@pytest.mark.parametrize("endless", [-1, "unlimited"])
+def test_retention_may_have_no_bound(endless: Any) -> None:
+    settings, defaults = wanted({"retention": {"time": endless, "bytes": endless}})
+    assert (settings.retention_ms, settings.retention_bytes, defaults) == (-1, -1, None)
+
+
+def test_null_is_as_good_as_absent() -> None:
+    nothing = dict.fromkeys(("partitions", "retention", "cleanup", "defaults", "dedup"))
+    assert wanted(nothing) == wanted({})
+    assert wanted({"defaults": {"type": None}})[1] == TopicDefaults()
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        wanted(
+            {
+                "partitions": 0, "replication": "1", "retention": {"time": 60, "bytes": "ten", "tme": 1},
+                "cleanup": "both", "compression": ["zstd"], "defaults": {"type": 5}, "partitons": 3,
+            }
+        )  # fmt: skip
+    faults = {fault.where: fault.message for fault in refused.value.faults}
+    assert set(faults) == {
+        "partitions", "replication", "retention.time", "retention.bytes", "retention.tme", "cleanup", "compression",
+        "defaults.type", "partitons",
+    }  # fmt: skip
+    assert "'partitions' was meant" in faults["partitons"]
+    assert "and 8 more" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "body", [{"retention": 7}, {"defaults": "x"}, {"partitions": True}, {"retention": {"bytes": {}}}]
+)
+def test_values_of_the_wrong_kind_are_refused(body: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSetting):
+        wanted(body)
+
+
+@pytest.mark.parametrize("name", ["schema", "dedup"])
+def test_what_comes_later_is_not_available(name: str) -> None:
+    with pytest.raises(NotAvailable, match=name):
+        wanted({name: {"any": "thing"}})
+
+
+async def test_a_topic_is_made_shown_changed_listed_and_deleted(web: ClientSession) -> None:
+    made = await web.put("/v1/topics/orders", json={"partitions": 2, "retention": {"time": "1h"}})
+    assert (made.status, made.headers["Location"]) == (201, "/v1/topics/orders")
+    told = await made.json()
+    assert (told["name"], told["partitions"], told["retention"]["time"]) == ("orders", 2, "1h")
+    again = await web.put("/v1/topics/orders", json={"partitions": 2})
+    assert again.status == 200
+    changed = await web.patch("/v1/topics/orders", json={"defaults": {"type": "order"}, "retention": {"bytes": "1GiB"}})
+    told = await changed.json()
+    assert (told["defaults"], told["retention"]) == ({"type": "order"}, {"time": "1h", "bytes": "1GiB"})
+    kept = await (await web.patch("/v1/topics/orders", json={"retention": {"time": "2h"}})).json()
+    assert kept["defaults"] == {"type": "order"}
+    assert await (await web.get("/v1/topics/orders")).json() == kept
+    listed = await (await web.get("/v1/topics")).json()
+    assert [topic["name"] for topic in listed["topics"]] == ["orders", "t"]
+    gone = await web.delete("/v1/topics/orders")
+    assert (gone.status, await gone.read()) == (204, b"")
+    missing = await web.get("/v1/topics/orders")
+    assert (missing.status, (await missing.json())["code"]) == (404, "unknown_topic")
+
+
+async def test_a_topic_is_made_without_a_body(web: ClientSession) -> None:
+    assert (await web.put("/v1/topics/plain")).status == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/v1/topics/_internal", {}, "invalid_address"), ("/v1/topics/a%20b", {}, "invalid_address"),
+        ("/v1/topics/" + "x" * 250, {}, "invalid_address"), ("/v1/topics/", {}, "invalid_address"),
+        ("/v1/topics/t", {"partitions": "2"}, "invalid_setting"), ("/v1/topics/t", {"schema": {}}, "not_available"),
+        ("/v1/topics/t?force=1", {}, "invalid_request"), ("/v1/topics/x",
+        {"defaults": {"type": ""}}, "invalid_setting"),
+    ],
+)  # fmt: skip
+async def test_bad_settings_are_refused(web: ClientSession, path: str, body: Any, code: str) -> None:
+    answer = await web.put(path, json=body)
+    assert (answer.status, (await answer.json())["code"]) == (400, code)
+
+
+async def test_fewer_partitions_are_impossible(web: ClientSession) -> None:
+    await web.put("/v1/topics/many", json={"partitions": 3})
+    answer = await web.patch("/v1/topics/many", json={"partitions": 1})
+    assert (answer.status, (await answer.json())["code"]) == (400, "invalid_setting")
+
+
+@pytest.mark.parametrize(
+    ("body", "type_", "status"),
+    [(b"{", "application/json", 400), (b"[]", "application/json", 400), (b"\xff", "application/json", 400),
+     (b"{}", "application/x-www-form-urlencoded", 415), (b"{}", "text/plain", 415)],
+)  # fmt: skip
+async def test_bodies_are_json_objects(web: ClientSession, body: bytes, type_: str, status: int) -> None:
+    answer = await web.put("/v1/topics/x", data=body, headers={"Content-Type": type_})
+    assert answer.status == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
