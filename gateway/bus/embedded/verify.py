@@ -85,16 +85,22 @@ def _segment(path: Path, *, newest: bool) -> Iterator[Finding | Checked]:
             return
         if damaged is not None:
             yield Finding(str(path), damaged, "header", "one copy of the segment's header is damaged; the other holds")
-        batches = yield from _batches(path, read, header, size, newest=newest)
+        whole = _whole(path, header) if newest else size
+        batches = yield from _batches(path, read, header, size, whole=whole)
         yield Checked(str(path), size, batches)
     finally:
         os.close(fd)
     yield from _index(path, header, size)
 
 
-def _batches(
-    path: Path, read: Read, header: SegmentHeader, size: int, *, newest: bool
-) -> Generator[Finding, None, int]:
+def _whole(segment: Path, header: SegmentHeader) -> int:
+    """Up to where the segment was complete when the log was closed in good order; 0 when nothing says so."""
+    path = segment.with_suffix(INDEX_SUFFIX)
+    index = decode_index(path.read_bytes(), header.salt) if path.exists() else None
+    return 0 if index is None else index.end
+
+
+def _batches(path: Path, read: Read, header: SegmentHeader, size: int, *, whole: int) -> Generator[Finding, None, int]:
     good = 0
     rest: list[Finding] = []
     for piece in walk(read, header.data_start, size, header.salt):
@@ -107,8 +113,8 @@ def _batches(
         else:
             rest.append(_damage(path, piece.position, piece.end, piece.frame))
     for finding in rest:
-        if newest:
-            # Only what good batches follow is known to have been whole once.
+        if finding.position >= whole:
+            # Only what good batches follow, or an index covers, is known to have been whole once.
             finding = msgspec.structs.replace(
                 finding,
                 kind="torn",
