@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gateway.cli.options import Json
 from gateway.cli.output import DONE, FAILED, WRONG_USE, CommandError, Progress, command, line, record, styled, visible
-
-if TYPE_CHECKING:
-    from gateway.cli.log_walk import Finding
 
 app = typer.Typer(help="The embedded log, offline.", no_args_is_help=True)
 
@@ -23,7 +20,7 @@ def group() -> None:
 
 @app.command("verify")
 @command
-def verify(
+def verify_log(
     data: Annotated[Path, typer.Option("--data", help="Folder of the embedded log.")] = Path("linkspan-data"),
     as_json: Json = False,
 ) -> int:
@@ -32,32 +29,30 @@ def verify(
         raise CommandError(f"{data} holds no log: name its folder with --data", WRONG_USE, code="wrong_use")
     import msgspec
 
-    from gateway.cli.log_walk import walk_log
-    from gateway.errors import BusUnavailable
+    from gateway.bus.embedded.verify import Checked, Finding, verify
+    from gateway.errors import LinkspanError
 
-    progress = Progress("verifying")
+    progress, files, size, batches = Progress("verifying"), 0, 0, 0
+    findings: list[Finding] = []
     try:
-        report = walk_log(data, lambda done, of: progress.show(f"{done / 2**20:,.0f} of {of / 2**20:,.0f} MiB"))
-    except (OSError, BusUnavailable) as error:
+        for told in verify(data):
+            if isinstance(told, Checked):
+                files, size, batches = files + 1, size + told.bytes, batches + told.batches
+                progress.show(f"{files} files, {size / 2**20:,.0f} MiB, {batches:,} batches")
+            else:
+                findings.append(told)
+    except (OSError, LinkspanError) as error:
         raise CommandError(f"cannot read {data}: {error}") from None
     finally:
         progress.clear()
+    damaged = sum(finding.damage for finding in findings)
     if as_json:
-        record(msgspec.to_builtins(report))
+        told_of = [msgspec.to_builtins(finding) for finding in findings]
+        record({"files": files, "bytes": size, "batches": batches, "damaged": damaged, "findings": told_of})
     else:
-        for finding in report.findings:
-            line(f"{styled('damaged', 'red')}  {shown(finding)}")
-        for finding in report.notes:
-            line(f"{styled('note', 'yellow')}     {shown(finding)}")
-        count = len(report.findings)
-        end = styled("no damage", "green") if not count else f"{count} damaged place{'' if count == 1 else 's'}"
-        line(f"{report.topics} topics, {report.segments} segments, {report.bytes:,} bytes: {end}")
-    return FAILED if report.findings else DONE
-
-
-def shown(finding: Finding) -> str:
-    """Where, what, and which offsets are gone."""
-    text = f"{finding.file}:{finding.position}: {finding.message}"
-    if finding.offset is not None:
-        text += f"; partition {finding.partition}, offsets {finding.offset} to {(finding.next_offset or 0) - 1}"
-    return visible(text)
+        for finding in findings:
+            word = styled("damaged", "red") if finding.damage else styled("note   ", "yellow")
+            line(f"{word}  {visible(f'{finding.file}:{finding.position}: {finding.message}')}")
+        end = f"{damaged} damaged place{'' if damaged == 1 else 's'}" if damaged else styled("no damage", "green")
+        line(f"{files} files, {batches:,} batches, {size:,} bytes: {end}")
+    return FAILED if damaged else DONE
