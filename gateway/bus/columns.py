@@ -43,8 +43,8 @@ Column = bytes | list[bytes]
 """A constant piece of each record, or one piece for each."""
 
 
-def encode_columns(events: Sequence[Event], header_of: Callable[[str], bytes]) -> bytes | None:
-    """The records of the events with offset deltas from 0 and no time deltas.
+def encode_columns(events: Sequence[Event], header_of: Callable[[str], bytes], first: int = 0) -> bytes | None:
+    """The records of the events with offset deltas from `first` on and no time deltas.
 
     Events without a key get the default one (`partitionkey`, else `subject`). None when
     the events do not all have the same attributes, as a dict: then the caller has to go
@@ -61,7 +61,7 @@ def encode_columns(events: Sequence[Event], header_of: Callable[[str], bytes]) -
     except KeyError:
         return None
     encoded = [_encoded(column) for column in values]
-    pieces: list[Column] = [list(map(_OFFSETS.__getitem__, range(len(events))))]
+    pieces: list[Column] = [list(map(_OFFSETS.__getitem__, range(first, first + len(events))))]
     pieces += _counted(_keys(events, names, encoded), len(events))
     pieces += _nullable(list(map(_value, events)))
     pieces.append(_varint(len(names)))

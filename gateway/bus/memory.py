@@ -412,6 +412,10 @@ class MemoryBus:
             )
         if settings.replication not in (None, 1):
             raise InvalidSetting("one machine keeps one replica: replication must be 1")
+        for name in ("retention_ms", "retention_bytes"):
+            value = getattr(settings, name)
+            if value is not None and value < -1:
+                raise InvalidSetting(f"{name} is at least 0, or -1 for no limit, not {value}")
         return TopicInfo(
             info.name,
             info.epoch,

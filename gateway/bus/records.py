@@ -33,6 +33,7 @@ from gateway.event import REQUIRED, STRING_ILLEGAL, Event, Value, attribute_faul
 HEADER_SIZE = 61
 #: Offset of `attributes`; the checksum covers everything from here on.
 _CHECKED_FROM = 21
+_PRODUCER_AT = 43
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _LENGTH_AT = 8
 #: One batch never inflates beyond this, whatever its sender claims.
@@ -135,15 +136,22 @@ def encode_records(events: Sequence[Event], timestamp_ms: int, compression: Comp
     An event without a key gets the default one. The caller sets the base offset
     (`set_base_offset`) and bounds the size.
     """
-    records = encode_columns(events, _header_bytes) if len(events) >= _COLUMNS_FROM else None
+    return enclose(encode_body(events), len(events), timestamp_ms, compression)
+
+
+def encode_body(events: Sequence[Event], first: int = 0) -> bytes:
+    """The events' records without the batch around them, numbered from `first` on, all of one time.
+
+    Bodies that are numbered on from each other make one batch together (see `enclose`).
+    """
+    records = encode_columns(events, _header_bytes, first) if len(events) >= _COLUMNS_FROM else None
     if records is not None:
-        return _batch_of(records, len(events), timestamp_ms, compression)
-    builder = DefaultRecordBatchBuilder(2, CODECS[compression], 0, -1, -1, -1, 2**31 - 1)
+        return records
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 2**31 - 1)
     append = builder.append
-    for place, event in enumerate(events):
-        append(place, timestamp_ms, key_of(event), event.value, headers_of(event))
-    batch: bytearray = builder.build()
-    return batch
+    for place, event in enumerate(events, first):
+        append(place, 0, key_of(event), event.value, headers_of(event))
+    return bytes(memoryview(builder.build())[HEADER_SIZE:])
 
 
 #: From so many events on, encoding by columns is the faster way.
@@ -155,17 +163,33 @@ def _header_bytes(name: str) -> bytes:
     return (_TO_HEADER.get(name) or _header_name(name)).encode()
 
 
-def _batch_of(records: bytes, count: int, timestamp_ms: int, compression: Compression) -> bytearray:
-    """The batch around records that are encoded already, as the builder makes it."""
+#: No idempotent producer: id, epoch, first sequence number.
+NO_PRODUCER = (-1, -1, -1)
+
+
+def enclose(
+    body: bytes,
+    count: int,
+    timestamp_ms: int,
+    compression: Compression = "none",
+    producer: tuple[int, int, int] = NO_PRODUCER,
+) -> bytearray:
+    """A batch with base offset 0 around `count` encoded records. What compression would enlarge stays plain."""
     codec = CODECS[compression]
     if codec:
-        smaller = _COMPRESS[codec](records)
-        records, codec = (smaller, codec) if len(smaller) < len(records) else (records, 0)
-    batch = bytearray(HEADER_SIZE) + records
-    fields = (codec, count - 1, timestamp_ms, timestamp_ms, -1, -1, -1, count)
+        smaller = _COMPRESS[codec](body)
+        body, codec = (smaller, codec) if len(smaller) < len(body) else (body, 0)
+    batch = bytearray(HEADER_SIZE) + body
+    fields = (codec, count - 1, timestamp_ms, timestamp_ms, *producer, count)
     _HEADER.pack_into(batch, 0, 0, len(batch) - 12, -1, 2, 0, *fields)
     struct.pack_into(">I", batch, _CHECKED_FROM - 4, calc_crc32c(memoryview(batch)[_CHECKED_FROM:]))
     return batch
+
+
+def set_producer(batch: bytearray, producer: tuple[int, int, int]) -> None:
+    """Make a finished batch another idempotent producer's, or another place in its sequence."""
+    struct.pack_into(">qhi", batch, _PRODUCER_AT, *producer)
+    struct.pack_into(">I", batch, _CHECKED_FROM - 4, calc_crc32c(memoryview(batch)[_CHECKED_FROM:]))
 
 
 def encode_kept(events: Sequence[Event], compression: Compression = "none") -> bytearray:
@@ -216,13 +240,15 @@ def decode_records(batch: bytes | bytearray, topic: str, partition: int, *, chec
     if check and not crc_matches(batch):
         raise _corrupt(header, topic, partition, "its checksum does not match")
     events: list[Event] = []
+    size = header.size
     if not header.control:
         try:
-            records = DefaultRecordBatch(_inflated(bytes(batch), header.codec))
+            plain = _inflated(bytes(batch), header.codec)
+            records = DefaultRecordBatch(plain)
             events = [Event(r.headers, r.value, r.key, topic, partition, r.offset, r.timestamp) for r in records]
         except _UNREADABLE as error:
             raise _corrupt(header, topic, partition, str(error) or type(error).__name__) from error
-    size = header.size + EVENT_OVERHEAD * len(events)
+        size = len(plain) + EVENT_OVERHEAD * len(events)
     return Batch(topic, partition, header.base_offset, header.next_offset, events, size, header.max_timestamp)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.bus.contract import Batch, BusHealth
-from gateway.delivery.cursor import BlockCursors, CursorWriter, JoinedCursors
+from gateway.delivery.cursor import TIME_MARGIN, BlockCursors, CursorWriter, JoinedCursors
 from gateway.delivery.follow import Block, TopicTail
 from gateway.delivery.handover import Gap, GapReason, Handover, Lane, Read, State
 from gateway.delivery.outcome import Delivery, EndOfStream, EndReason, ReadStats
@@ -30,13 +30,14 @@ MAX_EVENTS = 2_000
 
 
 class _Part(msgspec.Struct, eq=False, gc=False):
-    """Wanted events of one lane. `end`: the lane's next offset after all of them."""
+    """Wanted events of one lane. `end` and `floor_ms`: where the lane stands after them, and
+    the append time before which nothing is left then."""
 
     topic: str
     partition: int
     events: list[Event]
     end: int
-    timestamp_ms: int
+    floor_ms: int
     block: Block | None = None
 
 
@@ -191,6 +192,10 @@ class Stream:
         """All topics have their start. `after`: the lane that was read last, in cursor order."""
         self._begun = True
         self._gaps.extend(gaps)
+        now = int(self._clock() * 1000)
+        for lane in self._handover.lanes():
+            if not lane.behind:
+                self._writer.reached(lane.topic, lane.partition, now)
         self._handover.sweep = self._writer.coarse
         if after is not None:
             # A sweep goes on in its place; lanes that take turns begin with the next one.
@@ -273,17 +278,16 @@ class Stream:
 
     # The queue
 
-    def _enqueue(self, batch: Batch, events: list[Event], block: Block | None = None) -> bool:
+    def _enqueue(self, batch: Batch, events: list[Event], block: Block | None = None, floor_ms: int = 0) -> bool:
         """Queue wanted events; without any the lane just moves on, once those before did."""
+        floor_ms = max(floor_ms, batch.timestamp_ms)
         if events:
-            self._queue.append(
-                _Part(batch.topic, batch.partition, events, batch.next_offset, batch.timestamp_ms, block)
-            )
+            self._queue.append(_Part(batch.topic, batch.partition, events, batch.next_offset, floor_ms, block))
             return True
         if self._queue:
             self._passed[batch.topic, batch.partition] = batch.next_offset
         else:
-            self._writer.move(batch.topic, batch.partition, batch.next_offset, batch.timestamp_ms)
+            self._writer.move(batch.topic, batch.partition, batch.next_offset, floor_ms)
         return False
 
     def _change(self, change: _Gone | _Came) -> None:
@@ -355,7 +359,7 @@ class Stream:
 
     def _pass(self, part: _Part) -> BlockCursors:
         cursors = self._writer.block(part.topic, part.partition, part.events, part.end)
-        self._writer.move(part.topic, part.partition, part.end, part.timestamp_ms)
+        self._writer.move(part.topic, part.partition, part.end, part.floor_ms)
         return cursors
 
     def _within_limit(self, parts: list[_Part]) -> list[_Part]:
@@ -382,7 +386,7 @@ class Stream:
         if self._handover.state is State.LIVE and self._end is None:
             first = self._queue[0] if self._queue else None
             now = int(self._clock() * 1000)
-            self._writer.settle(min(now, first.timestamp_ms) if isinstance(first, _Part) else now)
+            self._writer.settle(min(now, first.floor_ms) if isinstance(first, _Part) else now)
 
     # Catching up
 
@@ -416,12 +420,12 @@ class Stream:
         lane = read.lane
         accepted = self._handover.accept(read, batches)
         selection = self._selections.get(lane.topic)
-        for batch in accepted if selection is not None else ():
-            self._enqueue(batch, selection.select(batch.events))  # type: ignore[union-attr]
-        if accepted:
+        if accepted and selection is not None:
             self._pause = 0.0
-            if not lane.behind:
-                self._writer.reached(lane.topic, lane.partition, int(self._clock() * 1000))
+            # At the tail nothing older can be left, but for what clocks differ by.
+            now = 0 if lane.behind else int(self._clock() * 1000) - TIME_MARGIN
+            for batch in accepted:
+                self._enqueue(batch, selection.select(batch.events), floor_ms=now if batch is accepted[-1] else 0)
         elif not batches and self._patient:
             # Known to exist, but not to be had yet: an open transaction, for one.
             await self._back_off(deadline)

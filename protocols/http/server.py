@@ -49,7 +49,7 @@ class Door:
         self._cors = Cors(settings.allowed_origins)
         self._header_limit = gateway.limits.header
         self._write_timeout = gateway.limits.write_timeout
-        bodies = BodyReader(gateway.limits)
+        bodies = self.bodies = BodyReader(gateway.limits)
         self.readings = Readings(gateway, self._cors)
         self._anonymous: Principal | None = None
         self._hosts: dict[str | None, Forbidden | None] = {}

@@ -56,7 +56,8 @@ class EmbeddedRig(Rig):
         self._folder = folder
 
     async def open(self) -> Bus:
-        return EmbeddedBus(self._folder, segment_bytes=128 * 1024, maintenance_interval=0.1)
+        # Little memory, so that most is read from disk.
+        return EmbeddedBus(self._folder, memory=128 * 1024, segment_bytes=128 * 1024, maintenance_interval=0.1)
 
 
 class KafkaRig(Rig):

@@ -14,7 +14,7 @@ from gateway.bus.embedded.folder import FolderLock, remove_folder, storage_error
 from gateway.errors import BusUnavailable, DiskFull
 
 
-def test_a_second_lock_on_a_folder_names_the_process_and_the_folder(tmp_path: Path):
+def test_a_second_lock_on_a_folder_names_the_process_and_the_folder(tmp_path: Path) -> None:
     first, second = FolderLock(tmp_path / "data"), FolderLock(tmp_path / "data")
     first.acquire()
     with pytest.raises(BusUnavailable) as caught:
@@ -27,7 +27,7 @@ def test_a_second_lock_on_a_folder_names_the_process_and_the_folder(tmp_path: Pa
     second.release()
 
 
-def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path):
+def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path) -> None:
     code = f"from gateway.bus.embedded.folder import FolderLock; from pathlib import Path; import os; \
 FolderLock(Path({str(tmp_path)!r})).acquire(); os._exit(0)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
@@ -36,13 +36,13 @@ FolderLock(Path({str(tmp_path)!r})).acquire(); os._exit(0)"
     lock.release()
 
 
-def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path):
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BusUnavailable, match=r"cannot write to the data folder .*file/data"):
         FolderLock(tmp_path / "file" / "data").acquire()
 
 
-def test_a_lock_file_that_cannot_be_written_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_lock_file_that_cannot_be_written_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
@@ -51,7 +51,7 @@ def test_a_lock_file_that_cannot_be_written_is_a_clear_error(tmp_path: Path, mon
         FolderLock(tmp_path).acquire()
 
 
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path):
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_file(path, b"one")
     write_file(path, b"two")
@@ -59,7 +59,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_file(path, b"one")
 
@@ -73,7 +73,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_folder_is_removed_with_its_files(tmp_path: Path):
+def test_a_folder_is_removed_with_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     (folder / "a").write_text("")
@@ -82,11 +82,11 @@ def test_a_folder_is_removed_with_its_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_no_room_in_any_form_is_disk_full(number: int):
+def test_no_room_in_any_form_is_disk_full(number: int) -> None:
     assert isinstance(storage_error(OSError(number, "no room"), "append"), DiskFull)
 
 
-def test_other_errors_say_what_was_tried_and_why_it_failed():
+def test_other_errors_say_what_was_tried_and_why_it_failed() -> None:
     error = storage_error(OSError(errno.EIO, "Input/output error"), "append to 't'")
     assert type(error) is BusUnavailable
     assert error.message == "append to 't': Input/output error"

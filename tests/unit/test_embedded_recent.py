@@ -18,26 +18,26 @@ def filled(window: RecentWindow, bases: range) -> RecentBatches:
     return partition
 
 
-def test_readers_share_the_very_batches():
+def test_readers_share_the_very_batches() -> None:
     partition = filled(RecentWindow(1000), range(0, 50, 10))
     first, again = partition.read(20, 1), partition.read(20, 1)
     assert first[0] is again[0] is partition.batches[20]
 
 
-def test_a_read_takes_about_what_it_asks_for_and_at_least_one_batch():
+def test_a_read_takes_about_what_it_asks_for_and_at_least_one_batch() -> None:
     partition = filled(RecentWindow(1000), range(0, 50, 10))
     assert [b.base_offset for b in partition.read(10, 1)] == [10]
     assert [b.base_offset for b in partition.read(10, 200)] == [10, 20]
     assert [b.base_offset for b in partition.read(10, 10_000)] == [10, 20, 30, 40]
 
 
-def test_a_read_in_the_middle_of_a_batch_begins_there():
+def test_a_read_in_the_middle_of_a_batch_begins_there() -> None:
     partition = filled(RecentWindow(1000), range(0, 30, 10))
     (found,) = partition.read(13, 1)
     assert [event.offset for event in found.events] == list(range(13, 20))
 
 
-def test_the_oldest_batch_makes_room_whatever_its_partition():
+def test_the_oldest_batch_makes_room_whatever_its_partition() -> None:
     window = RecentWindow(300)
     first = filled(window, range(0, 20, 10))
     second = filled(window, range(0, 20, 10))
@@ -46,7 +46,7 @@ def test_the_oldest_batch_makes_room_whatever_its_partition():
     assert window.used == 300
 
 
-def test_a_batch_larger_than_the_window_is_not_kept():
+def test_a_batch_larger_than_the_window_is_not_kept() -> None:
     window = RecentWindow(300)
     partition = filled(window, range(0, 20, 10))
     window.add(partition, batch(20, size=301))
@@ -54,7 +54,7 @@ def test_a_batch_larger_than_the_window_is_not_kept():
     assert partition.read(20, 1) == []
 
 
-def test_what_retention_or_deletion_removed_is_forgotten():
+def test_what_retention_or_deletion_removed_is_forgotten() -> None:
     window = RecentWindow(1000)
     partition = filled(window, range(0, 40, 10))
     window.drop(partition, 20)

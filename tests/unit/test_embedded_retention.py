@@ -35,33 +35,33 @@ def segments(*sizes_and_times: tuple[int, int], compacted: bool = False) -> list
     return made
 
 
-def test_segments_that_are_too_old_go():
+def test_segments_that_are_too_old_go() -> None:
     kept = topic(retention_ms=100)
     assert expired(kept, segments((1, 10), (1, 50), (1, 200), (1, 300)), 151) == 2
     assert expired(kept, segments((1, 10), (1, 50), (1, 200)), 10_000) == 2
 
 
-def test_an_older_segment_is_not_taken_before_the_oldest():
+def test_an_older_segment_is_not_taken_before_the_oldest() -> None:
     assert expired(topic(retention_ms=100), segments((1, 500), (1, 10), (1, 10)), 550) == 0
 
 
-def test_segments_beyond_the_size_go_and_what_remains_is_not_less_than_it():
+def test_segments_beyond_the_size_go_and_what_remains_is_not_less_than_it() -> None:
     assert expired(topic(retention_ms=-1, retention_bytes=100), segments((60, 1), (60, 1), (60, 1)), 10**9) == 1
     assert expired(topic(retention_ms=-1, retention_bytes=100), segments((60, 1), (50, 1), (49, 1)), 10**9) == 0
 
 
-def test_size_is_per_partition_as_in_kafka():
+def test_size_is_per_partition_as_in_kafka() -> None:
     three = topic(retention_ms=-1, retention_bytes=100, partitions=3)
     assert expired(three, segments((150, 1), (150, 1), (150, 1)), 10**9) == 1
     assert expired(three, segments((150, 1), (150, 1), (149, 1)), 10**9) == 0
 
 
-def test_without_limits_and_with_compaction_nothing_goes():
+def test_without_limits_and_with_compaction_nothing_goes() -> None:
     assert expired(topic(retention_ms=-1), segments((9, 1), (9, 1)), 10**15) == 0
     assert expired(topic(retention_ms=1, cleanup="compact"), segments((9, 1), (9, 1)), 10**15) == 0
 
 
-def test_a_segment_is_closed_after_a_share_of_the_time_that_is_kept():
+def test_a_segment_is_closed_after_a_share_of_the_time_that_is_kept() -> None:
     active = segments((10, 1))[0]  # created at 1
     assert not must_roll(topic(retention_ms=800), active, 100)
     assert must_roll(topic(retention_ms=800), active, 101)
@@ -79,11 +79,11 @@ def test_a_segment_is_closed_after_a_share_of_the_time_that_is_kept():
         ({"cleanup": "compact"}, SMALLEST_COMPACTED),
     ],
 )
-def test_segments_are_a_share_of_what_is_kept(settings: dict[str, object], expected: int):
+def test_segments_are_a_share_of_what_is_kept(settings: dict[str, object], expected: int) -> None:
     assert segment_bytes(topic(**settings), 64 * MIB, []) == expected
 
 
-def test_segments_of_a_compacted_topic_grow_with_what_it_holds():
+def test_segments_of_a_compacted_topic_grow_with_what_it_holds() -> None:
     compacted = topic(cleanup="compact")
     assert segment_bytes(compacted, 64 * MIB, segments((10 * MIB, 1), compacted=True)) == 10 * MIB
     assert segment_bytes(compacted, 64 * MIB, segments((100 * MIB, 1), compacted=True)) == 64 * MIB

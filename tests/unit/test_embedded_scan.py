@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ DATA = b"".join(FRAMES)
 STARTS = [0, len(FRAMES[0]), len(FRAMES[0]) + len(FRAMES[1])]
 
 
-def test_good_frames_come_back_one_after_the_other():
+def test_good_frames_come_back_one_after_the_other() -> None:
     found = pieces(DATA)
     assert [piece.position for piece in found] == STARTS
     assert [piece.damaged for piece in found] == [False] * 3
@@ -23,7 +24,7 @@ def test_good_frames_come_back_one_after_the_other():
     assert found[-1].end == len(DATA)
 
 
-def test_a_damaged_batch_is_known_by_its_header_and_the_walk_goes_on():
+def test_a_damaged_batch_is_known_by_its_header_and_the_walk_goes_on() -> None:
     data = bytearray(DATA)
     data[STARTS[1] + FRAME_HEADER + 70] ^= 1
     first, bad, last = pieces(bytes(data))
@@ -33,17 +34,17 @@ def test_a_damaged_batch_is_known_by_its_header_and_the_walk_goes_on():
     assert bad.batch is None
 
 
-def test_a_damaged_header_is_damage_up_to_the_next_good_frame():
+def test_a_damaged_header_is_damage_up_to_the_next_good_frame() -> None:
     data = bytearray(DATA)
     data[STARTS[1] + 9] ^= 1
-    first, bad, last = pieces(bytes(data))
+    _first, bad, last = pieces(bytes(data))
     assert (bad.position, bad.end, bad.frame, bad.damaged) == (STARTS[1], STARTS[2], None, True)
     assert last.frame is not None
 
 
 @given(st.integers(0, len(DATA) * 8 - 1))
 @settings(max_examples=300, deadline=None)
-def test_pieces_cover_everything_and_one_flipped_bit_damages_one_of_them(bit: int):
+def test_pieces_cover_everything_and_one_flipped_bit_damages_one_of_them(bit: int) -> None:
     data = bytearray(DATA)
     data[bit // 8] ^= 1 << bit % 8
     found = pieces(bytes(data))
@@ -56,7 +57,7 @@ def test_pieces_cover_everything_and_one_flipped_bit_damages_one_of_them(bit: in
 
 @given(st.integers(0, len(DATA)), st.binary(max_size=200), st.integers(16, 600))
 @settings(max_examples=200, deadline=None)
-def test_any_bytes_can_be_walked_with_any_window(cut: int, junk: bytes, chunk: int):
+def test_any_bytes_can_be_walked_with_any_window(cut: int, junk: bytes, chunk: int) -> None:
     data = DATA[:cut] + junk
     found = pieces(data, chunk=chunk)
     assert sum(piece.end - piece.position for piece in found) == len(data)
@@ -64,7 +65,7 @@ def test_any_bytes_can_be_walked_with_any_window(cut: int, junk: bytes, chunk: i
     assert len(whole) >= sum(start + len(one) <= cut for start, one in zip(STARTS, FRAMES, strict=True))
 
 
-def test_a_payload_that_holds_a_frame_of_its_own_is_not_taken_for_one():
+def test_a_payload_that_holds_a_frame_of_its_own_is_not_taken_for_one() -> None:
     forged = frame(0, 7, salt=SALT ^ 0xFFFF)
     carrier = frame_of([event(1, data=forged + forged)], 0, 0)
     data = bytearray(carrier + FRAMES[2])
@@ -74,7 +75,7 @@ def test_a_payload_that_holds_a_frame_of_its_own_is_not_taken_for_one():
     assert good.frame is not None
 
 
-def test_batches_that_are_not_wanted_are_not_read():
+def test_batches_that_are_not_wanted_are_not_read() -> None:
     asked: list[tuple[int, int]] = []
 
     def read(position: int, size: int) -> bytes:
@@ -86,18 +87,18 @@ def test_batches_that_are_not_wanted_are_not_read():
     assert sum(size for _, size in asked) < len(DATA)
 
 
-def test_the_next_frame_is_found_across_blocks(monkeypatch):
+def test_the_next_frame_is_found_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.bus.embedded.scan._SEARCH_CHUNK", 64)
     junk = (MAGIC + b"nonsense") * 20
     assert find_frame(reading(junk + DATA), 1, len(junk + DATA), SALT) == len(junk)
     assert find_frame(reading(junk), 0, len(junk), SALT) == len(junk)
 
 
-def test_a_search_ends_where_the_file_is_shorter_than_it_should_be():
+def test_a_search_ends_where_the_file_is_shorter_than_it_should_be() -> None:
     assert find_frame(reading(b"short"), 0, 1000, SALT) == 1000
 
 
-def test_zeros_are_told_from_anything_else():
+def test_zeros_are_told_from_anything_else() -> None:
     assert zeros(reading(bytes(100)), 0, 100)
     assert zeros(reading(bytes(100)), 0, 500)
     assert not zeros(reading(bytes(99) + b"\1"), 0, 100)

@@ -8,8 +8,10 @@ from gateway.bus.records import HEADER_SIZE, BatchHeader, decode_records, read_b
 from gateway.errors import CorruptData
 
 
-def decode(fetched: Fetched, topic: str, partition: int, offset: int) -> list[Batch]:
-    """The batches from `offset` on, in order; every event's offset is >= `offset`.
+def decode(fetched: Fetched, topic: str, partition: int, offset: int, budget: int = 2**31) -> tuple[list[Batch], int]:
+    """The batches from `offset` on, in order, and the bytes looked at; events' offsets are >= `offset`.
+
+    It stops once they weigh `budget`: what is 1 MiB on the wire may be 50 MiB of events.
 
     Control batches and those of aborted transactions come without events: they move the reader
     on. A batch that the broker cut off at the end is left out. Raises CorruptData for a damaged
@@ -18,14 +20,15 @@ def decode(fetched: Fetched, topic: str, partition: int, offset: int) -> list[Ba
     data = fetched.records
     aborts = _Aborts(fetched.aborted)
     batches: list[Batch] = []
-    at = 0
-    while len(data) - at >= HEADER_SIZE:
+    at = weight = 0
+    while weight < budget and len(data) - at >= HEADER_SIZE:
         try:
             header = read_batch_header(data, at)
             if at + header.size > len(data):
                 break
             if header.next_offset > offset:
                 batches.append(_decode(data, at, header, aborts, topic, partition).since(offset))
+                weight += batches[-1].size
         except CorruptData as error:
             if batches:
                 break
@@ -34,7 +37,7 @@ def decode(fetched: Fetched, topic: str, partition: int, offset: int) -> list[Ba
                 error.detail.setdefault(key, value)
             raise
         at += header.size
-    return batches
+    return batches, at
 
 
 def _decode(data: bytes, at: int, header: BatchHeader, aborts: _Aborts, topic: str, partition: int) -> Batch:

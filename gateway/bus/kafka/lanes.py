@@ -11,9 +11,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from gateway.bus.contract import Compression
 from gateway.bus.kafka.calls import Call
-from gateway.bus.kafka.parcels import Parcel, Part, ProducerId, repack
+from gateway.bus.kafka.parcels import Form, Parcel, Part, ProducerId, repack
 from gateway.errors import LinkspanError
 
 _SEQUENCES = 2**31
@@ -41,19 +40,25 @@ class Lane:
     def idle(self) -> bool:
         return self.flight is None and not self.queue
 
-    def add(self, call: Call, places: Sequence[int], compression: Compression, limit: int) -> None:
-        """Encode events of a call at the end of the queue. Raises Oversize, and what encoding
-        raises; the caller then takes the call back from all lanes."""
-        now = time.time_ns() // 1_000_000
+    def add(self, call: Call, places: Sequence[int], form: Form) -> int:
+        """Encode events of a call at the end of the queue; the result is their bytes.
+
+        Raises Oversize, and what encoding raises; the caller then takes the call back from
+        all lanes.
+        """
+        weight = 0
         while places:
             last = self.queue[-1] if self.queue else None
-            if last is None or not last.open or (last.compression, last.limit) != (compression, limit):
-                last = Parcel(compression, limit)
+            if last is None or not last.open or last.form != form:
+                last = Parcel(form)
                 self.queue.append(last)
-            taken = last.add(call, places, now)
+            before = last.size
+            taken = last.add(call, places)
+            weight += last.size - before
             places = places[taken:]
             if places:
-                self.queue.append(Parcel(compression, limit))
+                self.queue.append(Parcel(form))
+        return weight
 
     def take_back(self, calls: set[Call]) -> list[Part]:
         """Remove what is queued of some calls; the others' events are packed anew, in order."""
@@ -66,7 +71,7 @@ class Lane:
                     queue.append(parcel)
                 continue
             removed += [part for part in parcel.parts if part.call in calls]
-            queue.extend(repack(kept, parcel.compression, parcel.limit))
+            queue.extend(repack(kept, parcel.form))
         self.queue = queue
         return removed
 
@@ -75,7 +80,7 @@ class Lane:
         if self.producer is not producer:
             self.producer, self.sequence = producer, 0
         self.flight = self.queue.popleft()
-        self.flight.close(producer, self.sequence)
+        self.flight.close(producer, self.sequence, time.time_ns() // 1_000_000)
         self.doubtful = False
         return self.flight
 
@@ -94,11 +99,7 @@ class Lane:
         or one for each part."""
         flight = self._end()
         groups = [flight.parts] if most is not None else [[part] for part in flight.parts]
-        pieces = [
-            parcel
-            for group in groups
-            for parcel in repack(group, flight.compression, flight.limit, 2**31 if most is None else most)
-        ]
+        pieces = [parcel for group in groups for parcel in repack(group, flight.form, 2**31 if most is None else most)]
         self.queue.extendleft(reversed(pieces))
 
     def refuse(self, error: LinkspanError) -> None:
@@ -113,7 +114,7 @@ class Lane:
 
     def drop(self, error: LinkspanError, before: float = float("inf")) -> None:
         """Fail what is queued of calls whose deadline is before `before`."""
-        if not self.queue or not self.queue[0].parts or self.queue[0].parts[0].call.deadline >= before:
+        if not self.queue or self.queue[0].parts[0].call.deadline >= before:
             return  # calls stand in the order of their deadlines
         late = {part.call for parcel in self.queue for part in parcel.parts if part.call.deadline < before}
         for part in self.take_back(late):

@@ -6,121 +6,116 @@ and so that a batch grows by whatever arrives while the one before it is on the 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
-from typing import Any
 
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.util import calc_crc32c
+import msgspec
 
 from gateway.bus.contract import Compression
 from gateway.bus.kafka.calls import Call
-from gateway.bus.records import CODECS, encoded_size, headers_of, key_of
+from gateway.bus.records import HEADER_SIZE, enclose, encode_body, encoded_size, set_producer
+from gateway.event import Event
 
 #: Uncompressed bytes that make a good batch: beyond it compression gains little.
 BATCH_BYTES = 1024 * 1024
-_PRODUCER = struct.Struct(">qhi")
-_PRODUCER_AT, _CRC_AT, _CHECKED_FROM = 43, 17, 21
 
 
 class Oversize(Exception):
     """An event does not fit into any batch that the topic takes."""
 
 
-class ProducerId:
+class ProducerId(msgspec.Struct, frozen=True, eq=False):
     """An idempotent producer's identity. A new one begins all sequences anew."""
 
-    __slots__ = ("epoch", "id")
+    id: int
+    epoch: int
 
-    def __init__(self, number: int, epoch: int) -> None:
-        self.id, self.epoch = number, epoch
+
+class Form(msgspec.Struct, frozen=True):
+    """How a topic wants its batches: the codec, and the most bytes of one."""
+
+    compression: Compression
+    max_bytes: int
 
 
 class Part:
     """Events of one call that stand together in a parcel; `places` are theirs in the call."""
 
-    __slots__ = ("call", "places", "timestamp_ms")
+    __slots__ = ("call", "places")
 
-    def __init__(self, call: Call, places: Sequence[int], timestamp_ms: int) -> None:
-        self.call, self.places, self.timestamp_ms = call, places, timestamp_ms
+    def __init__(self, call: Call, places: Sequence[int]) -> None:
+        self.call, self.places = call, places
 
 
 class Parcel:
     """One record batch. It takes parts until it is full or `close` finishes it."""
 
-    __slots__ = ("_builder", "batch", "compression", "count", "limit", "parts")
+    __slots__ = ("_bodies", "batch", "count", "form", "parts", "size", "timestamp_ms")
 
-    def __init__(self, compression: Compression, limit: int) -> None:
-        self.compression, self.limit = compression, limit
+    def __init__(self, form: Form) -> None:
+        self.form = form
         self.parts: list[Part] = []
         self.count = 0
         self.batch = bytearray()
-        self._builder: Any = DefaultRecordBatchBuilder(2, CODECS[compression], 0, -1, -1, -1, min(BATCH_BYTES, limit))
+        self.timestamp_ms = 0
+        """Of all its records; set by `close`."""
+        self.size = HEADER_SIZE
+        """Its bytes before compression."""
+        self._bodies: list[bytes] = []
 
     @property
     def open(self) -> bool:
-        return self._builder is not None
+        return not self.batch
 
-    @property
-    def size(self) -> int:
-        """Its bytes, uncompressed while it is open."""
-        return len(self.batch) if self._builder is None else int(self._builder.size())
-
-    def add(self, call: Call, places: Sequence[int], timestamp_ms: int) -> int:
-        """Take as many of the events as fit; the result is how many. Raises Oversize."""
-        assert self._builder is not None
-        append, events, count = self._builder.append, call.events, self.count
-        before = self._builder.size()
-        first = count
-        if first == 0 and encoded_size(events[places[0]]) > self.limit:
-            raise Oversize
-        for place in places:
-            event = events[place]
-            key = event.key
-            if key is None:
-                key = key_of(event)
-            if append(count, timestamp_ms, key, event.value, headers_of(event)) is None:
+    def add(self, call: Call, places: Sequence[int]) -> int:
+        """Take as many of the events as fit, in order; the result is how many. Raises Oversize."""
+        room = min(BATCH_BYTES, self.form.max_bytes) - self.size
+        likely = 100 + len(call.events[places[0]].value or b"")
+        taken = min(len(places), max(1, room // likely))
+        body = encode_body(_events(call, places[:taken]), self.count)
+        while len(body) > room:
+            # Only a lone event may exceed what is good; what is allowed, none.
+            if taken == 1 and not self.count:
+                if encoded_size(call.events[places[0]]) > self.form.max_bytes:
+                    raise Oversize
                 break
-            count += 1
-        taken = count - first
-        if taken:
-            self.count = count
-            self.parts.append(Part(call, places if taken == len(places) else places[:taken], timestamp_ms))
-            call.weight += self._builder.size() - before
+            taken = min(taken - 1, taken * room // len(body))
+            if taken <= 0 and self.count:
+                return 0
+            taken = max(1, taken)
+            body = encode_body(_events(call, places[:taken]), self.count)
+        self._bodies.append(body)
+        self.size += len(body)
+        self.count += taken
+        self.parts.append(Part(call, places if taken == len(places) else places[:taken]))
         return taken
 
-    def close(self, producer: ProducerId, sequence: int) -> None:
+    def close(self, producer: ProducerId, sequence: int, timestamp_ms: int) -> None:
         """Finish the batch as this producer's, from this sequence number on. Repeatable."""
-        if self._builder is None:
-            stamp(self.batch, producer, sequence)
+        identity = (producer.id, producer.epoch, sequence)
+        if self.batch:
+            set_producer(self.batch, identity)
             return
-        self._builder.set_producer_state(producer.id, producer.epoch, sequence)
-        self.batch = self._builder.build()
-        self._builder = None
-        if len(self.batch) > self.limit and self.compression != "none":
-            # What cannot be compressed grows a little, and this one has no room for that.
-            plain = repack(self.parts, "none", self.limit)[0]
-            plain.close(producer, sequence)
-            self.batch = plain.batch
+        self.timestamp_ms = timestamp_ms
+        self.batch = enclose(b"".join(self._bodies), self.count, timestamp_ms, self.form.compression, identity)
+        self._bodies = []
 
 
-def repack(parts: Sequence[Part], compression: Compression, limit: int, most: int = 2**31) -> list[Parcel]:
-    """Put parts into new parcels, at most `most` events each; nothing of them is weighed again."""
+def repack(parts: Sequence[Part], form: Form, most: int = 2**31) -> list[Parcel]:
+    """Put parts into new parcels, at most `most` events each."""
     parcels: list[Parcel] = []
     for part in parts:
-        places, weight = part.places, part.call.weight
+        places = part.places
         while places:
-            if not parcels or not parcels[-1].open or parcels[-1].count >= most:
-                parcels.append(Parcel(compression, limit))
-            taken = parcels[-1].add(part.call, places[: most - parcels[-1].count], part.timestamp_ms)
+            if not parcels or parcels[-1].count >= most:
+                parcels.append(Parcel(form))
+            taken = parcels[-1].add(part.call, places[: most - parcels[-1].count])
             places = places[taken:]
             if places and parcels[-1].count < most:
-                parcels.append(Parcel(compression, limit))
-        part.call.weight = weight
+                parcels.append(Parcel(form))
     return parcels
 
 
-def stamp(batch: bytearray, producer: ProducerId, sequence: int) -> None:
-    """Write the producer's identity and the first sequence number into a finished batch."""
-    _PRODUCER.pack_into(batch, _PRODUCER_AT, producer.id, producer.epoch, sequence)
-    struct.pack_into(">I", batch, _CRC_AT, calc_crc32c(bytes(memoryview(batch)[_CHECKED_FROM:])))
+def _events(call: Call, places: Sequence[int]) -> Sequence[Event]:
+    events = call.events
+    # A call whose events all go to one partition is the rule.
+    return events if len(places) == len(events) else [events[place] for place in places]

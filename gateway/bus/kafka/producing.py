@@ -22,7 +22,7 @@ from gateway.bus.kafka.errors import Unreachable
 from gateway.bus.kafka.lanes import Lane
 from gateway.bus.kafka.messages import Produced
 from gateway.bus.kafka.metadata import TopicMeta
-from gateway.bus.kafka.parcels import Oversize, Parcel, ProducerId
+from gateway.bus.kafka.parcels import Form, Oversize, Parcel, ProducerId
 from gateway.bus.records import Partitioner
 from gateway.errors import Fault, InvalidEvent, LinkspanError, OutcomeUnknown, TooLarge, UnknownTopic
 from gateway.event import Event
@@ -122,13 +122,14 @@ class Producing:
         """Encode the call's events into their lanes; all of them or, with an error, none."""
         self._used[call.topic] = time.monotonic()
         lanes: list[Lane] = []
+        form = Form(config.compression, config.max_bytes)
         try:
             for partition, places in self._partitioner.split(call.events, len(meta.partitions)).items():
                 lane = self._lanes.get((call.topic, partition))
                 if lane is None:
                     lane = self._lanes[call.topic, partition] = Lane(call.topic, partition)
                 lanes.append(lane)
-                lane.add(call, places, config.compression, config.max_bytes)
+                call.weight += lane.add(call, places, form)
         except BaseException as error:
             for lane in lanes:
                 lane.take_back({call})
@@ -416,8 +417,8 @@ def store(key: tuple[str, int], parcel: Parcel, produced: Produced) -> None:
     """Write down where the events of a stored batch stand, in them and in their calls."""
     topic, partition = key
     offset = produced.base_offset
+    stamp = parcel.timestamp_ms if produced.timestamp < 0 else produced.timestamp
     for part in parcel.parts:
-        stamp = part.timestamp_ms if produced.timestamp < 0 else produced.timestamp
         events, positions = part.call.events, part.call.positions
         for place in part.places:
             event = events[place]

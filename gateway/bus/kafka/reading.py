@@ -22,6 +22,9 @@ from gateway.errors import BusUnavailable, OffsetOutOfRange, UnknownTopic
 
 T = TypeVar("T")
 
+#: So much is asked for even where events inflate wildly; a batch always comes whole.
+_LEAST_BYTES = 4096
+_INFLATIONS_KEPT = 1000
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.02, 0.5
 
 
@@ -29,6 +32,8 @@ class Reading:
     def __init__(self, cluster: Cluster, deadline: float) -> None:
         self._cluster = cluster
         self._deadline = deadline
+        self._inflation: dict[bytes, float] = {}
+        """By topic id: how much heavier its events are in memory than on the wire, lately."""
 
     async def read(self, topic: str, partition: int, offset: int, max_bytes: int) -> list[Batch]:
         """See `Bus.read`."""
@@ -72,8 +77,9 @@ class Reading:
 
     async def _read(self, meta: TopicMeta, partition: int, offset: int, max_bytes: int) -> list[Batch]:
         node = self._leader(meta, partition)
+        wire_bytes = max(_LEAST_BYTES, int(max_bytes / self._inflation.get(meta.id, 1.0)))
         request = messages.fetch(
-            {meta.id: ((partition, offset),)}, max_wait_ms=0, max_bytes=max_bytes, partition_bytes=max_bytes
+            {meta.id: ((partition, offset),)}, max_wait_ms=0, max_bytes=wire_bytes, partition_bytes=wire_bytes
         )
         code, answer = await self._cluster.call(node, "read", request)
         fetched: Fetched | None = answer.get((meta.id, partition))
@@ -84,7 +90,12 @@ class Reading:
             raise OffsetOutOfRange(meta.name, partition, offset, bounds.first, bounds.next)
         if fetched.code:
             raise _failure(fetched.code, meta.name)
-        return decode(fetched, meta.name, partition, offset)
+        batches, looked_at = decode(fetched, meta.name, partition, offset, max_bytes)
+        if batches:
+            if len(self._inflation) >= _INFLATIONS_KEPT:
+                self._inflation.clear()
+            self._inflation[meta.id] = max(1.0, sum(batch.size for batch in batches) / looked_at)
+        return batches
 
     async def _bounds(self, meta: TopicMeta) -> list[Bounds]:
         first, last = await asyncio.gather(self._offsets(meta, EARLIEST), self._offsets(meta, LATEST))

@@ -233,7 +233,7 @@ class Tailing:
         if not fetched.records:
             return []
         try:
-            return decode(fetched, followed.topic, partition, asked)
+            return decode(fetched, followed.topic, partition, asked)[0]
         except CorruptData as error:
             # The gap is seen by those who listen; reading it tells them what is wrong.
             log.error("kafka holds a damaged batch", topic=followed.topic, partition=partition, reason=error.message)
