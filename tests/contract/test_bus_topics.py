@@ -198,9 +198,9 @@ async def test_compaction_keeps_the_last_event_of_every_key(bus: Bus, rig: Rig, 
     for key, newest in last.items():
         mine = [each for each in left if each.key == key]
         assert (mine[-1].offset, mine[-1].data) == (newest.offset, newest.data)
-    newest_ids = sorted(ids(list(last.values())))
     # A reader that stands where something was removed goes on behind it.
-    assert ids(await read_partition(bus, topic, 0, start=500))[: len(newest_ids)] == newest_ids
+    behind = await read_partition(bus, topic, 0, start=500)
+    assert {each.offset for each in last.values()} <= {each.offset for each in behind}
     assert (await bus.bounds(topic))[0].next > 1000
 
 
