@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: More header lines than this are refused whatever their size.
 MAX_HEADERS = 100
 #: Seconds for which the rest of a refused body is read and thrown away, so that the client sees the answer.
-LINGER = 2.0
+LINGER = 1.0
 
 Serve = Callable[[BaseRequest], "Awaitable[Answer]"]
 

@@ -224,5 +224,6 @@ def test_the_first_offset_of_a_time(there: Files, time: int, offset: int) -> Non
 
 
 def test_a_time_is_found_over_a_damaged_batch(there: Files) -> None:
+    assert there.segments[0].loaded().end
     there.flip(0, FIRST, 0, BATCH)
     assert find_time(there.extents(), 0, 50, 12) == 0

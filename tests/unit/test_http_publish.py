@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.config.model import Limits
-from gateway.errors import BusUnavailable
+from gateway.errors import BusUnavailable, OutcomeUnknown
 from tests.conftest import eventually
 from tests.unit.http_support import BATCH, STRUCTURED, House, batch, client, event, house
 
@@ -111,7 +111,7 @@ async def test_an_unknown_topic_may_be_made_on_first_use() -> None:
 
 
 async def test_a_bus_that_is_away_is_told_and_nothing_is_claimed(there: House, web: ClientSession) -> None:
-    there.bus.fail("append", BusUnavailable("the log is away"))
+    there.bus.fail_next("append", BusUnavailable("the log is away"))
     status, told = await post(web, b"x", "text/plain")
     assert (status, told["code"], told["retriable"]) == (503, "bus_unavailable", True)
     assert await there.stored() == []
@@ -119,32 +119,32 @@ async def test_a_bus_that_is_away_is_told_and_nothing_is_claimed(there: House, w
 
 async def test_without_room_nothing_is_read_and_the_client_is_told_to_come_again() -> None:
     async with house(Limits(memory=2**20, publish_deadline=0.3)) as made, client(made) as web:
-        made.bus.hold("append")
+        release = made.bus.hold("append")
         filling = [asyncio.create_task(post(web, b"x" * 100_000, "text/plain")) for _ in range(4)]
         await eventually(lambda: not made.ingress.writable)
         async with web.post(EVENTS, data=b"x" * 50_000) as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
             assert (await answer.json(content_type=None))["code"] == "unavailable"
-        made.bus.release("append")
+        release()
         await asyncio.gather(*filling)
         assert (await post(web, b"x", "text/plain"))[0] == 200
 
 
 async def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
     async with house(Limits(memory=2**20, publish_deadline=10)) as made, client(made) as web:
-        made.bus.hold("append")
+        release = made.bus.hold("append")
         filling = [asyncio.create_task(post(web, b"x" * 100_000, "text/plain")) for _ in range(4)]
         await eventually(lambda: not made.ingress.writable)
         waiting = asyncio.create_task(post(web, b"last", "text/plain"))
         await asyncio.sleep(0)
-        made.bus.release("append")
+        release()
         assert [status for status, _ in await asyncio.gather(*filling, waiting)] == [200] * 5
 
 
 async def test_positions_that_are_known_are_told_when_the_outcome_is_not(there: House, web: ClientSession) -> None:
     await web.put("/v1/topics/wide", json={"partitions": 2})
     keys = [event(number, partitionkey=str(number)) for number in range(8)]
-    there.bus.fail("append", BusUnavailable("one partition is away"), partitions=[1])
+    there.bus.fail_next("append", OutcomeUnknown("one partition did not answer"), partitions=[1])
     status, told = await post(web, batch(keys), BATCH, "/v1/topics/wide/events")
     assert (status, told["code"]) == (503, "outcome_unknown")
     known = [position for position in told["positions"] if position is not None]
