@@ -81,8 +81,15 @@ class Feed:
         from gateway.cli.board import decode
         from gateway.cli.telemetry import TYPE
 
+        def lost(error: CommandError, pause: float) -> None:
+            if self._stop.is_set():
+                raise error  # `close` cut it: no reconnect
+
         query = [("from", f"{self._topic}/**"), ("start", "latest")]
-        for messages in self._reader.follow("/events", query=query, on_open=self._listening.set, wait=self._stop.wait):
+        stream = self._reader.follow(
+            "/events", query=query, on_open=self._listening.set, on_lost=lost, wait=self._stop.wait
+        )
+        for messages in stream:
             arrived = time.time()
             events = [decode(message.data) for message in messages if message.event == "message"]
             texts = [message.data for message in messages if message.event == "message"]
