@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
@@ -105,15 +106,24 @@ def jars() -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports of 127.0.0.1 that were free a moment ago.
+
+    They lie below the range from which systems take ports for outgoing connections: nobody gets
+    one by chance before the broker listens, or while it is stopped.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(15_000, 30_000)
+        with socket.socket() as probe:
+            # As the broker does: a port whose last connections linger may be listened on.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
 
 
 class Node:
@@ -248,7 +258,8 @@ class KafkaServer:
         (folder / "client.pem").write_bytes(b"".join(blob.bytes() for blob in client.cert_chain_pems))
 
     def _format(self) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Not beginning with a dash, which would be taken for an option.
+        cluster = "L" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:].rstrip("=")
         scram = [
             argument
             for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
