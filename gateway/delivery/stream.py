@@ -192,6 +192,9 @@ class Stream:
         """All topics have their start. `after`: the lane that was read last, in cursor order."""
         self._begun = True
         self._gaps.extend(gaps)
+        for gap in filter(_within_log, gaps):
+            # The cursor stands before a gap until the gap was told.
+            self._writer.seek(gap.topic, gap.partition, gap.from_offset)
         now = int(self._clock() * 1000)
         for lane in self._handover.lanes():
             if not lane.behind:
@@ -272,8 +275,10 @@ class Stream:
             return False
         self._stats.overflows += 1
         self._empty()
+        passed = {(gap.topic, gap.partition): gap.to_offset for gap in filter(_within_log, self._gaps)}
         for lane in self._handover.lanes():
-            self._handover.seek(lane.topic, lane.partition, self._writer.offset(lane.topic, lane.partition))
+            delivered = self._writer.offset(lane.topic, lane.partition)
+            self._handover.seek(lane.topic, lane.partition, passed.get((lane.topic, lane.partition), delivered))
         return True
 
     # The queue
@@ -348,6 +353,8 @@ class Stream:
     def _deliver(self, parts: list[_Part]) -> Delivery:
         if self._limit is not None:
             parts = self._within_limit(parts)
+        for gap in filter(_within_log, self._gaps):
+            self._writer.seek(gap.topic, gap.partition, gap.to_offset)
         cursors = [self._pass(part) for part in parts]
         self._settle()
         gaps, self._gaps = self._gaps, []
@@ -447,7 +454,6 @@ class Stream:
     def _skip(self, read: Read, to_offset: int, reason: GapReason) -> None:
         gap = self._handover.skip(read, to_offset, reason)
         if gap is not None:
-            self._writer.seek(gap.topic, gap.partition, gap.to_offset)
             self._gaps.append(gap)
 
     async def _back_off(self, deadline: float | None) -> None:
@@ -458,6 +464,11 @@ class Stream:
     def _wake(self) -> None:
         if self._waiter is not None:
             _set(self._waiter)
+
+
+def _within_log(gap: Gap) -> bool:
+    """Whether the lane goes on behind the gap; else it is another lane from then on."""
+    return gap.reason in ("retention", "corrupt", "lost")
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

@@ -42,8 +42,9 @@ class Ledger:
                 self.faults += [] if self._power else [f"append to {topic} failed: {' '.join((first, *places))}"]
             elif kind == "made":
                 self._epochs[topic] = first
-            elif kind == "gone":
+            elif kind == "going":
                 self._epochs.pop(topic, None)
+            elif kind == "gone":
                 self._gone.add(topic)
             else:
                 self._kept(topic, int(first), places)

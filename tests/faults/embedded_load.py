@@ -5,6 +5,7 @@ costs no start of an interpreter. It answers on stdout, a line for each thing th
 
     pid N                            the load runs
     made TOPIC EPOCH                 a topic was created
+    going TOPIC EPOCH                a topic is about to be deleted: from here on it may be there or not
     gone TOPIC EPOCH                 a topic was deleted
     kept TOPIC FIRST P:O P:O ...     events with the ids FIRST, FIRST + 1, ... were appended at these places
     failed TOPIC REASON              the log refused, as it may when the power is off; the load waits for its end
@@ -103,6 +104,7 @@ async def come_and_go(bus: EmbeddedBus, number: int) -> None:
             tell("made", name, info.epoch)
             await append_once(bus, name, turn)
             if turn % 3:
+                tell("going", name, info.epoch)
                 await bus.delete_topic(name)
                 tell("gone", name, info.epoch)
         except Unavailable as error:

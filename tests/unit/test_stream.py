@@ -132,14 +132,13 @@ async def play(steps: list[tuple[str, int, int]]) -> None:
         rig.bus.back()
         await eventually(lambda: not rig.hub._tasks)
         for which in range(3):
-            while await scene.next(which, 0.002):
+            while await scene.next(which, 0.005) or not scene.streams[which].live:
                 pass
-            assert scene.streams[which].live
         scene.check()
         assert rig.hub.queued == 0
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STEPS)
 def test_a_stream_delivers_its_log_in_order_without_a_skip_or_a_repeat(steps: list[tuple[str, int, int]]) -> None:
     asyncio.run(play(steps))
@@ -210,7 +209,7 @@ async def test_a_log_that_lost_its_end_is_announced_and_read_on() -> None:
         await rig.put("t", event("a", size=300_000), event("b", size=300_000))
         stream = await rig.open("t/**", limit=3)
         assert (await read(stream, 2)) == ["a", "b"]
-        rig.bus.lose_tail(2)
+        rig.bus.lose_tail()
         await rig.put("t", "c")
         rig.bus.away()
         rig.bus.back()
