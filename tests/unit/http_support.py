@@ -130,14 +130,12 @@ def batch(events: Sequence[dict[str, Any]]) -> bytes:
     return json.dumps(list(events)).encode()
 
 
-async def raw(port: int, request: bytes, *, eof: bool = False, deadline: float = 10.0) -> bytes:
+async def raw(port: int, request: bytes, *, deadline: float = 10.0) -> bytes:
     """Send bytes, read until the other side closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
         await writer.drain()
-        if eof:
-            writer.write_eof()
         async with asyncio.timeout(deadline):
             return await reader.read()
     finally:
