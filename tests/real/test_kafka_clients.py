@@ -119,7 +119,8 @@ async def test_a_structured_event_of_another_client_is_that_event(
 async def test_another_client_reads_our_events_by_the_kafka_binding(
     kafka: KafkaServer, bus: KafkaBus, topic: str
 ) -> None:
-    attributes = {"id": "1", "source": "//s", "type": "t", "specversion": "1.0", "subject": "a/ü", "priority": 4}
+    attributes: dict[str, str | int | bool] = {"id": "1", "source": "//s", "type": "t", "specversion": "1.0"}
+    attributes |= {"subject": "a/ü", "priority": 4}
     await bus.append(topic, [Event({**attributes, "datacontenttype": "text/plain"}, b"hello")])
     place = TopicPartition(topic, 0)
     async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap) as consumer:

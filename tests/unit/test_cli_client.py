@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.cli.client import Client, ConnectionLost, problem
 from gateway.cli.output import CANNOT_CONNECT, FAILED, REFUSED, WRONG_USE, CommandError
+from tests.conftest import wait_until
 from tests.unit.cli_support import Asked, Scripted, reply, scripted, sse, stream
 
 
@@ -63,6 +65,10 @@ def test_an_idle_connection_that_the_gateway_closed_is_replaced(server: Scripted
     server.answer = answer
     for _ in range(3):
         client.request("POST", "/topics", body=b"{}")
+        connection = client._connection
+        assert connection is not None
+        # The close is on its way behind the answer: a socket that can be read now has it.
+        wait_until(lambda: connection.sock is None or select.select([connection.sock], [], [], 0)[0])  # noqa: B023
     assert len(server.asked) == 3
 
 

@@ -76,7 +76,7 @@ def closing() -> Iterator[list[Closed]]:
         each.close()
 
 
-def test_the_latest_of_each_key_stays_at_its_offset(tmp_path: Path, closing: list[Closed]):
+def test_the_latest_of_each_key_stays_at_its_offset(tmp_path: Path, closing: list[Closed]) -> None:
     closed = Closed(tmp_path, [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")], [(b"b", b"4"), (b"c", b"5")])
     closing.append(closed)
     closed.compact()
@@ -85,14 +85,14 @@ def test_the_latest_of_each_key_stays_at_its_offset(tmp_path: Path, closing: lis
     assert [path.name for path in sorted(tmp_path.glob("*.log*"))] == [segment_name(1)]
 
 
-def test_events_without_a_key_stay(tmp_path: Path, closing: list[Closed]):
+def test_events_without_a_key_stay(tmp_path: Path, closing: list[Closed]) -> None:
     closed = Closed(tmp_path, [(None, b"1"), (None, b"1"), (b"k", b"1"), (b"k", b"2")])
     closing.append(closed)
     closed.compact()
     assert sorted(closed.records()) == [0, 1, 3]
 
 
-def test_a_tombstone_stays_for_a_while_and_then_goes(tmp_path: Path, closing: list[Closed]):
+def test_a_tombstone_stays_for_a_while_and_then_goes(tmp_path: Path, closing: list[Closed]) -> None:
     closed = Closed(tmp_path, [(b"a", b"1"), (b"a", None)], [(b"b", b"2")])
     closing.append(closed)
     closed.compact(tombstones=10)
@@ -101,8 +101,9 @@ def test_a_tombstone_stays_for_a_while_and_then_goes(tmp_path: Path, closing: li
     assert closed.records() == {2: (b"b", b"2")}
 
 
-def test_segments_are_merged_up_to_their_size(tmp_path: Path, closing: list[Closed]):
-    closed = Closed(tmp_path, *[[(b"%d" % n, b"x" * 1000)] for n in range(6)])
+def test_segments_are_merged_up_to_their_size(tmp_path: Path, closing: list[Closed]) -> None:
+    contents: list[list[Record]] = [[(b"%d" % n, b"x" * 1000)] for n in range(6)]
+    closed = Closed(tmp_path, *contents)
     closing.append(closed)
     size = closed.segments[0].bytes
     closed.compact(segment_bytes=2 * size)
@@ -110,7 +111,7 @@ def test_segments_are_merged_up_to_their_size(tmp_path: Path, closing: list[Clos
     assert sorted(closed.records()) == list(range(6))
 
 
-def test_a_damaged_segment_is_left_as_it_is_and_said(tmp_path: Path, closing: list[Closed]):
+def test_a_damaged_segment_is_left_as_it_is_and_said(tmp_path: Path, closing: list[Closed]) -> None:
     closed = Closed(tmp_path, [(b"a", b"1"), (b"a", b"2")], [(b"b", b"3"), (b"b", b"4")], [(b"a", b"5"), (b"c", b"6")])
     closing.append(closed)
     damaged = closed.segments[1]
@@ -125,7 +126,7 @@ def test_a_damaged_segment_is_left_as_it_is_and_said(tmp_path: Path, closing: li
     assert damaged.path.read_bytes() == before
 
 
-def test_after_a_crash_between_two_replacements_no_older_value_is_back(tmp_path: Path, closing: list[Closed]):
+def test_after_a_crash_between_two_replacements_no_older_value_is_back(tmp_path: Path, closing: list[Closed]) -> None:
     closed = Closed(tmp_path, [(b"a", b"1"), (b"b", b"1")], [(b"a", None), (b"c", b"2")])
     closing.append(closed)
     closed.compact(tombstones=10**6, segment_bytes=1, steps=1)
@@ -134,7 +135,7 @@ def test_after_a_crash_between_two_replacements_no_older_value_is_back(tmp_path:
 
 def test_a_merged_segment_beside_those_it_replaces_serves_nothing_twice(
     tmp_path: Path, closing: list[Closed], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     closed = Closed(tmp_path, [(b"a", b"1"), (b"b", b"1")], [(b"a", b"2")], [(b"c", b"1")])
     closing.append(closed)
 
@@ -160,7 +161,7 @@ def test_a_merged_segment_beside_those_it_replaces_serves_nothing_twice(
 
 def test_a_rewrite_that_fails_leaves_everything_as_it_was(
     tmp_path: Path, closing: list[Closed], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     closed = Closed(tmp_path, [(b"a", b"1"), (b"a", b"2")])
     closing.append(closed)
     before = closed.segments[0].path.read_bytes()
@@ -175,7 +176,7 @@ def test_a_rewrite_that_fails_leaves_everything_as_it_was(
     assert not list(tmp_path.glob("*.new"))
 
 
-def test_it_stops_between_two_segments_when_asked(tmp_path: Path, closing: list[Closed]):
+def test_it_stops_between_two_segments_when_asked(tmp_path: Path, closing: list[Closed]) -> None:
     closed = Closed(tmp_path, [(b"a", b"1")], [(b"a", b"2")], [(b"a", b"3")])
     closing.append(closed)
     assert list(compact(closed.segments, "none", 0, 1, stopped=lambda: True)) == []
@@ -186,7 +187,7 @@ def test_it_stops_between_two_segments_when_asked(tmp_path: Path, closing: list[
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_read_from_the_log_is_the_same_before_and_after(
     tmp_path_factory: pytest.TempPathFactory, contents: list[list[Record]], tombstones: int, merged: bool
-):
+) -> None:
     closed = Closed(tmp_path_factory.mktemp("c"), *contents)
 
     def table(records: dict[int, Record]) -> dict[bytes, bytes]:
@@ -202,7 +203,7 @@ def test_a_table_read_from_the_log_is_the_same_before_and_after(
     closed.close()
 
 
-def test_it_is_due_when_as_much_was_written_as_the_last_time_left():
+def test_it_is_due_when_as_much_was_written_as_the_last_time_left() -> None:
     clean, dirty = Segment(Path("1.log"), header(compacted=True)), Segment(Path("2.log"), header())
     clean.bytes, dirty.bytes = 100, 99
     assert not is_due([clean, dirty])

@@ -40,13 +40,13 @@ def path(folder: Path) -> Path:
     return folder / segment_name(1)
 
 
-def test_a_new_topic_is_empty_and_durable(tmp_path: Path):
+def test_a_new_topic_is_empty_and_durable(tmp_path: Path) -> None:
     create_topic_files(tmp_path / "t", TOPIC)
     found = opened(tmp_path / "t")
     assert (found.next, found.topic, len(found.segments)) == ([0], TOPIC, 1)
 
 
-def test_everything_up_to_the_last_good_frame_is_there_and_spare_room_is_no_damage(folder: Path, path: Path):
+def test_everything_up_to_the_last_good_frame_is_there_and_spare_room_is_no_damage(folder: Path, path: Path) -> None:
     with capture_logs() as logs:
         found = opened(folder)
     assert found.next == [9]
@@ -54,7 +54,7 @@ def test_everything_up_to_the_last_good_frame_is_there_and_spare_room_is_no_dama
     assert logs == []
 
 
-def test_a_torn_last_batch_is_cut_at_every_byte_and_said(folder: Path, path: Path):
+def test_a_torn_last_batch_is_cut_at_every_byte_and_said(folder: Path, path: Path) -> None:
     start = header().data_start + len(FRAMES[0]) + len(FRAMES[1])
     whole = path.read_bytes()
     for cut in range(len(FRAMES[2])):
@@ -67,7 +67,7 @@ def test_a_torn_last_batch_is_cut_at_every_byte_and_said(folder: Path, path: Pat
         assert opened(folder).next == [6]
 
 
-def test_a_damaged_batch_before_good_ones_stays_and_is_said_with_its_place(folder: Path, path: Path):
+def test_a_damaged_batch_before_good_ones_stays_and_is_said_with_its_place(folder: Path, path: Path) -> None:
     position = header().data_start + len(FRAMES[0])
     flip(path, position + 100)
     with capture_logs() as logs:
@@ -80,7 +80,9 @@ def test_a_damaged_batch_before_good_ones_stays_and_is_said_with_its_place(folde
     ]  # fmt: skip
 
 
-def test_damage_at_the_end_of_a_log_that_was_closed_in_order_is_not_taken_for_a_torn_write(folder: Path, path: Path):
+def test_damage_at_the_end_of_a_log_that_was_closed_in_order_is_not_taken_for_a_torn_write(
+    folder: Path, path: Path
+) -> None:
     found = opened(folder)
     active = found.segments[-1]
     store_index(path, active.header, active.loaded())
@@ -90,17 +92,24 @@ def test_damage_at_the_end_of_a_log_that_was_closed_in_order_is_not_taken_for_a_
     assert again.segments[-1].loaded().end == active.loaded().end
 
 
-def test_a_closed_log_is_opened_without_reading_it_again(folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_closed_log_is_opened_without_reading_it_again(
+    folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = opened(folder)
     store_index(path, found.segments[-1].header, found.segments[-1].loaded())
     read: list[int] = []
     real = os.pread
-    monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(at) or real(fd, size, at))
+
+    def noting(fd: int, size: int, at: int) -> bytes:
+        read.append(at)
+        return real(fd, size, at)
+
+    monkeypatch.setattr(os, "pread", noting)
     assert opened(folder).next == [9]
     assert max(read) < header().data_start
 
 
-def test_a_segment_cut_short_after_it_was_complete_is_said(folder: Path, path: Path):
+def test_a_segment_cut_short_after_it_was_complete_is_said(folder: Path, path: Path) -> None:
     found = opened(folder)
     store_index(path, found.segments[-1].header, found.segments[-1].loaded())
     os.truncate(path, path.stat().st_size - 10)
@@ -109,7 +118,7 @@ def test_a_segment_cut_short_after_it_was_complete_is_said(folder: Path, path: P
     assert logs[0]["event"] == "segment is cut short"
 
 
-def test_a_damaged_header_is_mended_and_said(folder: Path, path: Path):
+def test_a_damaged_header_is_mended_and_said(folder: Path, path: Path) -> None:
     whole = path.read_bytes()
     flip(path, 20)
     with capture_logs() as logs:
@@ -118,7 +127,7 @@ def test_a_damaged_header_is_mended_and_said(folder: Path, path: Path):
     assert path.read_bytes() == whole[: path.stat().st_size]
 
 
-def test_damaged_settings_are_mended_and_said(folder: Path):
+def test_damaged_settings_are_mended_and_said(folder: Path) -> None:
     whole = (folder / FILE).read_bytes()
     flip(folder / FILE, 20)
     with capture_logs() as logs:
@@ -127,7 +136,7 @@ def test_damaged_settings_are_mended_and_said(folder: Path):
     assert (folder / FILE).read_bytes() == whole
 
 
-def test_a_topic_whose_only_header_is_lost_is_refused_by_file(folder: Path, path: Path):
+def test_a_topic_whose_only_header_is_lost_is_refused_by_file(folder: Path, path: Path) -> None:
     flip(path, 20)
     flip(path, 2048 + 20)
     with pytest.raises(CorruptData, match="both copies") as caught:
@@ -135,14 +144,14 @@ def test_a_topic_whose_only_header_is_lost_is_refused_by_file(folder: Path, path
     assert caught.value.detail["file"] == str(path)
 
 
-def test_a_topic_without_segments_is_refused(folder: Path, path: Path):
+def test_a_topic_without_segments_is_refused(folder: Path, path: Path) -> None:
     path.unlink()
     with pytest.raises(CorruptData, match="no segment left"):
         opened(folder)
 
 
 @pytest.mark.parametrize("left", [b"", bytes(100_000), encode_header(header(2, [9]))[:100], b"junk"])
-def test_a_new_segment_that_was_never_finished_is_removed(folder: Path, left: bytes):
+def test_a_new_segment_that_was_never_finished_is_removed(folder: Path, left: bytes) -> None:
     (folder / segment_name(2)).write_bytes(left)
     with capture_logs() as logs:
         assert opened(folder).next == [9]
@@ -150,7 +159,7 @@ def test_a_new_segment_that_was_never_finished_is_removed(folder: Path, left: by
     assert not (folder / segment_name(2)).exists()
 
 
-def test_a_lost_header_of_a_segment_that_holds_something_is_not_taken_for_an_unfinished_one(folder: Path):
+def test_a_lost_header_of_a_segment_that_holds_something_is_not_taken_for_an_unfinished_one(folder: Path) -> None:
     segment = segment_file(folder, header(2, [9]), [frame(0, 9)])
     flip(segment.path, 20)
     flip(segment.path, 2048 + 20)
@@ -158,14 +167,14 @@ def test_a_lost_header_of_a_segment_that_holds_something_is_not_taken_for_an_unf
         opened(folder)
 
 
-def test_an_empty_last_segment_keeps_the_offsets_of_all_that_was_removed(folder: Path, path: Path):
+def test_an_empty_last_segment_keeps_the_offsets_of_all_that_was_removed(folder: Path, path: Path) -> None:
     segment_file(folder, header(2, [9]), [])
     path.unlink()
     found = opened(folder)
     assert (found.next, found.segments[0].header.base) == ([9], [9])
 
 
-def test_closed_segments_end_where_the_next_begins(folder: Path):
+def test_closed_segments_end_where_the_next_begins(folder: Path) -> None:
     segment_file(folder, header(2, [6], previous_newest_ms=77), [frame(0, 6)])
     found = opened(folder)
     assert found.segments[0].until == [6]
@@ -173,24 +182,24 @@ def test_closed_segments_end_where_the_next_begins(folder: Path):
     assert found.next == [9]
 
 
-def test_leftovers_of_what_did_not_come_to_its_end_are_removed(folder: Path):
+def test_leftovers_of_what_did_not_come_to_its_end_are_removed(folder: Path) -> None:
     (folder / "00000000000000000001.log.new").write_bytes(b"compaction")
     (folder / "00000000000000000009.idx").write_bytes(b"orphan")
     opened(folder)
     assert sorted(entry.name for entry in folder.iterdir()) == [segment_name(1), FILE]
 
 
-def test_more_partitions_in_the_log_than_in_the_settings_are_kept(folder: Path):
+def test_more_partitions_in_the_log_than_in_the_settings_are_kept(folder: Path) -> None:
     segment_file(folder, header(2, [9]), [frame(1, 0)])
     found = opened(folder)
     assert (found.topic.partitions, found.next) == (2, [9, 3])
 
 
-def test_partitions_that_were_added_and_never_used_begin_at_zero(folder: Path):
+def test_partitions_that_were_added_and_never_used_begin_at_zero(folder: Path) -> None:
     store_topic(folder, new_topic("t", "e" * 16, TopicSettings(partitions=3), TopicSettings()))
     assert opened(folder).next == [9, 0, 0]
 
 
-def test_the_index_of_another_segment_is_no_checkpoint(folder: Path, path: Path):
+def test_the_index_of_another_segment_is_no_checkpoint(folder: Path, path: Path) -> None:
     store_index(path, header(salt=1), SegmentIndex(4096, [5]))
     assert opened(folder).next == [9]

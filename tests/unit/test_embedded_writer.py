@@ -42,7 +42,9 @@ class Broken:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
 
-    def fail(self, name: str, number: int, times: int = 10**9, after: int = 0, first: Callable[..., Any] | None = None):
+    def fail(
+        self, name: str, number: int, times: int = 10**9, after: int = 0, first: Callable[..., Any] | None = None
+    ) -> None:
         """Let `os.<name>` fail with an error number; `first` is done in place of the real call before."""
         real, calls = getattr(os, name), [0]
 
@@ -106,11 +108,16 @@ def kinds(outcomes: list[Outcome]) -> list[type]:
     return [type(outcome) for outcome in outcomes]
 
 
-def test_appends_of_one_commit_are_written_and_synced_once(topic: Topic, monkeypatch: pytest.MonkeyPatch):
+def test_appends_of_one_commit_are_written_and_synced_once(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("pwritev", "fdatasync"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, real=real, name=name: calls.append(name) or real(*a))
+
+        def noting(*arguments: Any, real: Any = real, name: str = name) -> Any:
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, noting)
     (committed,) = topic.commit(*(topic.append() for _ in range(20)))
     assert isinstance(committed, Committed)
     assert calls == ["pwritev", "fdatasync"]
@@ -119,19 +126,19 @@ def test_appends_of_one_commit_are_written_and_synced_once(topic: Topic, monkeyp
     assert topic.recovered() == 60
 
 
-def test_more_buffers_than_one_call_takes_are_written_in_several(topic: Topic):
+def test_more_buffers_than_one_call_takes_are_written_in_several(topic: Topic) -> None:
     assert kinds(topic.commit(*(topic.append(1) for _ in range(1200)))) == [Committed]
     assert topic.recovered() == 1200
 
 
-def test_a_short_write_is_completed(topic: Topic, monkeypatch: pytest.MonkeyPatch):
+def test_a_short_write_is_completed(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwritev
     monkeypatch.setattr(os, "pwritev", lambda fd, buffers, at: real(fd, [b"".join(buffers)[:50]], at))
     assert kinds(topic.commit(topic.append(), topic.append())) == [Committed]
     assert topic.recovered() == 6
 
 
-def test_the_file_is_preallocated_and_gives_back_the_rest_when_closed(topic: Topic):
+def test_the_file_is_preallocated_and_gives_back_the_rest_when_closed(topic: Topic) -> None:
     topic.commit(topic.append())
     path = topic.folder / "00000000000000000001.log"
     assert path.stat().st_size > ALLOCATE_FIRST
@@ -140,7 +147,7 @@ def test_the_file_is_preallocated_and_gives_back_the_rest_when_closed(topic: Top
     assert topic.recovered() == 3
 
 
-def test_a_full_segment_is_followed_by_the_next(topic: Topic):
+def test_a_full_segment_is_followed_by_the_next(topic: Topic) -> None:
     topic.writer.segment_bytes = 6000
     assert kinds(topic.commit(topic.append())) == [Committed]
     rolled, committed = topic.commit(topic.append(size=1000))
@@ -150,7 +157,7 @@ def test_a_full_segment_is_followed_by_the_next(topic: Topic):
     assert topic.recovered() == 6
 
 
-def test_a_disk_without_room_for_another_block_refuses_and_keeps_what_it_has(topic: Topic, broken: Broken):
+def test_a_disk_without_room_for_another_block_refuses_and_keeps_what_it_has(topic: Topic, broken: Broken) -> None:
     topic.commit(topic.append())
     broken.fail("posix_fallocate", errno.ENOSPC)
     (failed,) = topic.commit(topic.append(size=ALLOCATE_FIRST))
@@ -162,12 +169,12 @@ def test_a_disk_without_room_for_another_block_refuses_and_keeps_what_it_has(top
     assert topic.recovered() == 6
 
 
-def test_where_ample_room_is_lacking_just_enough_is_taken(topic: Topic, broken: Broken):
+def test_where_ample_room_is_lacking_just_enough_is_taken(topic: Topic, broken: Broken) -> None:
     broken.fail("posix_fallocate", errno.ENOSPC, times=1)
     assert kinds(topic.commit(topic.append())) == [Committed]
 
 
-def test_all_appends_whose_offsets_follow_on_a_failed_one_fail_too(topic: Topic, broken: Broken):
+def test_all_appends_whose_offsets_follow_on_a_failed_one_fail_too(topic: Topic, broken: Broken) -> None:
     broken.fail("fdatasync", errno.EIO, times=1)
     assert kinds(topic.commit(topic.append())) == [Failed]
     (stale,) = topic.commit(topic.append())
@@ -179,7 +186,7 @@ def test_all_appends_whose_offsets_follow_on_a_failed_one_fail_too(topic: Topic,
 
 
 @pytest.mark.parametrize("name", ["pwritev", "fdatasync"])
-def test_what_a_failed_write_left_is_erased_and_a_new_segment_begins(topic: Topic, broken: Broken, name: str):
+def test_what_a_failed_write_left_is_erased_and_a_new_segment_begins(topic: Topic, broken: Broken, name: str) -> None:
     topic.commit(topic.append())
     broken.fail(name, errno.EIO, times=1, first=lambda real, *arguments: real(*arguments))
     (failed,) = topic.commit(topic.append())
@@ -193,7 +200,7 @@ def test_what_a_failed_write_left_is_erased_and_a_new_segment_begins(topic: Topi
     assert topic.recovered() == 6
 
 
-def test_no_room_in_the_middle_of_a_write_leaves_the_file_in_use(topic: Topic, broken: Broken):
+def test_no_room_in_the_middle_of_a_write_leaves_the_file_in_use(topic: Topic, broken: Broken) -> None:
     topic.commit(topic.append())
     broken.fail("pwritev", errno.ENOSPC, times=1, first=lambda real, fd, buffers, at: real(fd, buffers[:1], at))
     (failed,) = topic.commit(topic.append())
@@ -204,7 +211,9 @@ def test_no_room_in_the_middle_of_a_write_leaves_the_file_in_use(topic: Topic, b
     assert topic.recovered() == 6
 
 
-def test_where_even_erasing_fails_the_outcome_is_unknown_and_the_next_segment_voids_it(topic: Topic, broken: Broken):
+def test_where_even_erasing_fails_the_outcome_is_unknown_and_the_next_segment_voids_it(
+    topic: Topic, broken: Broken
+) -> None:
     topic.commit(topic.append())
     broken.fail("fdatasync", errno.EIO, times=1)
     broken.fail("ftruncate", errno.EIO, times=2)
@@ -219,7 +228,7 @@ def test_where_even_erasing_fails_the_outcome_is_unknown_and_the_next_segment_vo
     assert again.segments[0].until == [3], "the five that were left behind are beyond its end"
 
 
-def test_a_new_segment_that_cannot_be_made_refuses_the_append_and_is_tried_again(topic: Topic, broken: Broken):
+def test_a_new_segment_that_cannot_be_made_refuses_the_append_and_is_tried_again(topic: Topic, broken: Broken) -> None:
     topic.writer.segment_bytes = 6000
     topic.commit(topic.append())
     broken.fail("fsync", errno.EIO, times=1)
@@ -232,7 +241,7 @@ def test_a_new_segment_that_cannot_be_made_refuses_the_append_and_is_tried_again
     assert topic.recovered() == 6
 
 
-def test_beside_a_half_made_segment_nothing_is_appended(topic: Topic, broken: Broken):
+def test_beside_a_half_made_segment_nothing_is_appended(topic: Topic, broken: Broken) -> None:
     topic.writer.segment_bytes = 6000
     topic.commit(topic.append())
     broken.fail("fsync", errno.EIO, times=1)
@@ -245,7 +254,7 @@ def test_beside_a_half_made_segment_nothing_is_appended(topic: Topic, broken: Br
     assert topic.recovered() == 6
 
 
-def test_a_roll_whose_old_segment_cannot_be_synced_fails(topic: Topic, broken: Broken):
+def test_a_roll_whose_old_segment_cannot_be_synced_fails(topic: Topic, broken: Broken) -> None:
     topic.writer.segment_bytes = 6000
     topic.commit(topic.append())
     broken.fail("fdatasync", errno.EIO, times=1)
@@ -254,7 +263,7 @@ def test_a_roll_whose_old_segment_cannot_be_synced_fails(topic: Topic, broken: B
     assert kinds(topic.commit(topic.append())) == [Rolled, Committed]
 
 
-def test_spare_room_of_a_closed_segment_that_cannot_be_given_back_is_no_failure(topic: Topic, broken: Broken):
+def test_spare_room_of_a_closed_segment_that_cannot_be_given_back_is_no_failure(topic: Topic, broken: Broken) -> None:
     topic.writer.segment_bytes = 6000
     topic.commit(topic.append())
     broken.fail("ftruncate", errno.EIO, times=1)
@@ -262,7 +271,7 @@ def test_spare_room_of_a_closed_segment_that_cannot_be_given_back_is_no_failure(
     assert topic.recovered() == 6
 
 
-def test_a_probe_tells_whether_an_append_would_work(topic: Topic, broken: Broken):
+def test_a_probe_tells_whether_an_append_would_work(topic: Topic, broken: Broken) -> None:
     broken.fail("posix_fallocate", errno.ENOSPC)
     with pytest.raises(OSError, match="No space"):
         topic.writer.probe(ALLOCATE_FIRST)
@@ -272,7 +281,7 @@ def test_a_probe_tells_whether_an_append_would_work(topic: Topic, broken: Broken
     assert kinds(topic.writer.probe(100)) == [Rolled]
 
 
-def test_closing_twice_is_closing_once(topic: Topic):
+def test_closing_twice_is_closing_once(topic: Topic) -> None:
     topic.writer.close()
     topic.writer.close()
 
@@ -300,7 +309,7 @@ def thread() -> Iterator[tuple[Writer, Reports]]:
 
 def test_what_queues_up_during_a_commit_goes_out_in_the_next(
     topic: Topic, thread: tuple[Writer, Reports], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     writer, reports = thread
     entered, gate, real = threading.Event(), threading.Event(), os.fdatasync
 
@@ -319,7 +328,9 @@ def test_what_queues_up_during_a_commit_goes_out_in_the_next(
     assert [len(outcome.appends) for outcome in reports.all if isinstance(outcome, Committed)] == [1, 7]
 
 
-def test_the_queue_is_taken_in_portions(topic: Topic, thread: tuple[Writer, Reports], monkeypatch: pytest.MonkeyPatch):
+def test_the_queue_is_taken_in_portions(
+    topic: Topic, thread: tuple[Writer, Reports], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gateway.bus.embedded.writer.COMMIT_BYTES", 1)
     writer, reports = thread
     for _ in range(5):
@@ -327,9 +338,15 @@ def test_the_queue_is_taken_in_portions(topic: Topic, thread: tuple[Writer, Repo
     wait_until(lambda: len(reports.groups) == 5)
 
 
-def test_requests_are_carried_out_in_their_turn(topic: Topic, thread: tuple[Writer, Reports]):
+def test_requests_are_carried_out_in_their_turn(topic: Topic, thread: tuple[Writer, Reports]) -> None:
     writer, reports = thread
-    items = [Roll(topic.writer), topic.append(), Roll(topic.writer), Grow(topic.writer, 3), Probe(topic.writer, 10)]
+    items: list[Any] = [
+        Roll(topic.writer),
+        topic.append(),
+        Roll(topic.writer),
+        Grow(topic.writer, 3),
+        Probe(topic.writer, 10),
+    ]
     for item in [*items, Finish(topic.writer)]:
         writer.put(item)
     wait_until(lambda: len(reports.all) == 6)
@@ -337,7 +354,7 @@ def test_requests_are_carried_out_in_their_turn(topic: Topic, thread: tuple[Writ
     assert all(outcome.error is None for outcome in reports.all if isinstance(outcome, Done))
 
 
-def test_a_request_that_fails_says_why(topic: Topic, thread: tuple[Writer, Reports], broken: Broken):
+def test_a_request_that_fails_says_why(topic: Topic, thread: tuple[Writer, Reports], broken: Broken) -> None:
     writer, reports = thread
     writer.put(topic.append())
     wait_until(lambda: reports.all)
@@ -351,7 +368,7 @@ def test_a_request_that_fails_says_why(topic: Topic, thread: tuple[Writer, Repor
 
 def test_a_defect_fails_the_append_and_not_the_thread(
     topic: Topic, thread: tuple[Writer, Reports], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     writer, reports = thread
     monkeypatch.setattr("gateway.bus.embedded.writer.pack_header", lambda *_: 1 / 0)
     writer.put(topic.append())
@@ -366,7 +383,9 @@ def test_a_defect_fails_the_append_and_not_the_thread(
     assert kinds(reports.all[1:]) == [Rolled, Committed]
 
 
-def test_without_syncing_nothing_is_synced_until_a_segment_is_closed(topic: Topic, monkeypatch: pytest.MonkeyPatch):
+def test_without_syncing_nothing_is_synced_until_a_segment_is_closed(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
     monkeypatch.setattr(os, "fdatasync", calls.append)
     topic.writer.commit([topic.append()], sync=False)
