@@ -96,7 +96,7 @@ async def test_a_server_that_says_nothing_is_unreachable_in_time() -> None:
     silent = await asyncio.start_server(_say_nothing, "127.0.0.1", 0)
     async with server, silent:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(Unreachable, match="closed|Connection"):
+        with pytest.raises(Unreachable, match=r"closed|Connection"):
             await wire.connect("127.0.0.1", port, "c", 5, {"security_protocol": "PLAINTEXT"})
         port = silent.sockets[0].getsockname()[1]
         with pytest.raises(Unreachable, match="does not answer within"):
