@@ -69,7 +69,8 @@ async def load(folder: Path, number: int) -> None:
             info = await bus.create_topic(name, TOPICS[name])
             tell("made", name, info.epoch)
     except Unavailable as error:
-        return await wait_for_the_end("-", error)
+        await wait_for_the_end("-", error)
+        return
     ids = iter(range(number * SPAN, (number + 1) * SPAN))
     async with asyncio.TaskGroup() as tasks:
         for name in TOPICS:
@@ -108,7 +109,8 @@ async def come_and_go(bus: EmbeddedBus, number: int) -> None:
                 await bus.delete_topic(name)
                 tell("gone", name, info.epoch)
         except Unavailable as error:
-            return await wait_for_the_end(name, error)
+            await wait_for_the_end(name, error)
+            return
         await asyncio.sleep(0.01)
 
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """From what a broker sends to batches: cut off, damaged, aborted, control."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """The cluster as it is known: what changed, and what only looks so since a broker lags."""
 
 from __future__ import annotations
