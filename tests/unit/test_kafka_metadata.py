@@ -1,4 +1,4 @@
-# mypy: disable-error-code="arg-type"
+# mypy: disable-error-code="arg-type,assignment"
 """The cluster as it is known: what changed, and what only looks so since a broker lags."""
 
 from __future__ import annotations
