@@ -570,3 +570,63 @@ async def test_a_wildcard_over_hundreds_of_topics_resumes_from_coarse_cursors_wi
         assert names((await rig.page("*/**", start=cursor)).events)[-1] == "new"
         stream = await rig.open("*/**", start=cursor)
         assert "new" in [name for each in await drain(stream) for name in names(each.events)]
+
+
+async def test_a_topic_that_goes_while_it_is_opened_is_unknown_or_left_out() -> None:
+    async with a_rig() as rig:
+        for topic in ("t", "u"):
+            await rig.topic(topic)
+            await rig.put(topic, topic)
+        for sources in (("t/**",), ("*/**",)):
+            release = rig.bus.hold("offset_for_time")
+            opening = asyncio.create_task(rig.open(*sources, start="-1h"))
+            before = rig.bus.calls.get("offset_for_time", 0)
+            await eventually(lambda before=before: rig.bus.calls.get("offset_for_time", 0) > before)
+            await rig.bus.delete_topic("t")
+            await rig.topic("t")
+            release()
+            if sources == ("t/**",):
+                with pytest.raises(UnknownTopic):
+                    await opening
+            else:
+                assert await read(await opening, 1) == ["u"]
+        listing = rig.bus.hold("topics")
+        opening = asyncio.create_task(rig.open("*/**"))
+        await asyncio.sleep(0.01)
+        rig.bus.fail_next("bounds", UnknownTopic("t"))
+        listing()
+        assert await read(await opening, 1) == ["u"]
+
+
+async def test_a_page_of_a_topic_that_is_made_anew_meanwhile_says_so() -> None:
+    async with a_rig() as rig:
+        await rig.topic("t")
+        await rig.put("t", "a", "b")
+        cursor = (await rig.page("t/**", limit=1)).cursor
+        rig.hub.log.forget("t")
+        release = rig.bus.hold("read")
+        reading = asyncio.create_task(rig.page("t/**", start=cursor))
+        await eventually(lambda: rig.bus.calls.get("read", 0) >= 2)
+        await rig.bus.delete_topic("t")
+        await rig.topic("t")
+        release()
+        with pytest.raises(Expired):
+            await reading
+
+
+async def test_a_stream_whose_topic_is_another_one_by_now_finds_out_when_it_reads() -> None:
+    async with a_rig(batch_events=1) as rig:
+        await rig.topic("t")
+        await rig.put("t", event("a", size=300_000), event("b", size=300_000))
+        stream = await rig.open("*/**")
+        assert await read(stream, 1) == ["a"]
+        tails, rig.bus._tails = rig.bus._tails, []
+        await rig.bus.delete_topic("t")
+        await rig.topic("t")
+        rig.bus._tails = tails
+        rig.hub.log.forget("t")
+        delivery = await stream.next(2)
+        assert delivery is not None
+        assert delivery.gaps == [Gap("t", 0, 1, 0, "recreated")]
+        await rig.put("t", "c")
+        assert await read(stream, 1) == ["c"]
