@@ -105,8 +105,8 @@ def test_segments_are_merged_up_to_their_size(tmp_path: Path, closing: list[Clos
     contents: list[list[Record]] = [[(b"%d" % n, b"x" * 1000)] for n in range(6)]
     closed = Closed(tmp_path, *contents)
     closing.append(closed)
-    size = closed.segments[0].bytes
-    closed.compact(segment_bytes=2 * size)
+    head, size = closed.segments[0].header.data_start, closed.segments[0].data_bytes
+    closed.compact(segment_bytes=2 * (head + 2 * size))
     assert [segment.header.sequence for segment in closed.segments] == [1, 3, 5]
     assert sorted(closed.records()) == list(range(6))
 
@@ -205,9 +205,9 @@ def test_a_table_read_from_the_log_is_the_same_before_and_after(
 
 def test_it_is_due_when_as_much_was_written_as_the_last_time_left() -> None:
     clean, dirty = Segment(Path("1.log"), header(compacted=True)), Segment(Path("2.log"), header())
-    clean.bytes, dirty.bytes = 100, 99
+    clean.bytes, dirty.bytes = 4196, 4195
     assert not is_due([clean, dirty])
-    dirty.bytes = 100
+    dirty.bytes = 4196
     assert is_due([clean, dirty])
     assert not is_due([clean])
     assert not is_due([])

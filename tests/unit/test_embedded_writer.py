@@ -272,13 +272,17 @@ def test_spare_room_of_a_closed_segment_that_cannot_be_given_back_is_no_failure(
 
 
 def test_a_probe_tells_whether_an_append_would_work(topic: Topic, broken: Broken) -> None:
+    outcomes: list[Outcome] = []
     broken.fail("posix_fallocate", errno.ENOSPC)
     with pytest.raises(OSError, match="No space"):
-        topic.writer.probe(ALLOCATE_FIRST)
+        topic.writer.probe(ALLOCATE_FIRST, outcomes)
     broken.mend()
-    assert topic.writer.probe(ALLOCATE_FIRST) == []
-    topic.writer.distrust("for the test")
-    assert kinds(topic.writer.probe(100)) == [Rolled]
+    broken.fail("fdatasync", errno.EIO, times=1)
+    with pytest.raises(OSError, match="Input/output error"):
+        topic.writer.probe(ALLOCATE_FIRST, outcomes)
+    topic.writer.probe(ALLOCATE_FIRST, outcomes)
+    topic.writer.probe(ALLOCATE_FIRST, outcomes)
+    assert kinds(outcomes) == [Rolled], "after the failed sync"
 
 
 def test_closing_twice_is_closing_once(topic: Topic) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import structlog
 
 from gateway.bus.contract import Batch, Compression
-from gateway.bus.embedded.folder import sync_folder
+from gateway.bus.embedded.folder import UNFINISHED, sync_folder
 from gateway.bus.embedded.frame import FRAME_HEADER, Frame, pack_header
 from gateway.bus.embedded.header import SegmentHeader, encode_header
 from gateway.bus.embedded.index import SegmentIndex
@@ -43,8 +44,8 @@ class Replaced(msgspec.Struct):
 
 def is_due(closed: Sequence[Segment]) -> bool:
     """Whether as much was written since the last compaction as it left."""
-    dirty = sum(segment.bytes for segment in closed if not segment.header.compacted)
-    clean = sum(segment.bytes for segment in closed if segment.header.compacted)
+    dirty = sum(segment.data_bytes for segment in closed if not segment.header.compacted)
+    clean = sum(segment.data_bytes for segment in closed if segment.header.compacted)
     return dirty > 0 and dirty >= clean
 
 
@@ -55,23 +56,24 @@ def compact(
     segment_bytes: int,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Replaced]:
-    """Rewrite closed, acquired segments in order; small neighbours become one.
+    """Rewrite closed, acquired segments in order; those of which little stays become one.
 
-    A segment with damage is left as it is. Raises OSError; what was yielded until then holds.
+    `segment_bytes` is how large segments of the topic are. A segment with damage is left
+    as it is. Raises OSError; what was yielded until then holds.
     """
     latest: Latest = {}
     sound = [_collect(segment, latest) for segment in closed]
-    group: list[Segment] = []
-    for segment, readable in zip(closed, sound, strict=True):
-        if group and (not readable or sum(member.bytes for member in group) + segment.bytes > segment_bytes):
-            yield _rewrite(group, latest, compression, drop_tombstones_before_ms)
-            group = []
-        if stopped():
-            return
-        if readable:
-            group.append(segment)
-    if group:
-        yield _rewrite(group, latest, compression, drop_tombstones_before_ms)
+    at = 0
+    while at < len(closed) and not stopped():
+        end = at
+        while end < len(closed) and sound[end]:
+            end += 1
+        if end > at:
+            replaced = _rewrite(closed[at:end], latest, compression, drop_tombstones_before_ms, segment_bytes // 2)
+            at += len(replaced.old)
+            yield replaced
+        else:
+            at += 1
 
 
 def _collect(segment: Segment, latest: Latest) -> bool:
@@ -100,45 +102,55 @@ def _batches(segment: Segment) -> Iterator[tuple[Frame, Batch]]:
         yield frame, decode_records(piece.batch, header.topic, frame.partition, check=False)
 
 
-def _rewrite(group: list[Segment], latest: Latest, compression: Compression, tombstones_before: int) -> Replaced:
-    """Write the group's file, put it in the place of the first and remove the others, durably."""
-    first = group[0]
+def _rewrite(
+    run: Sequence[Segment], latest: Latest, compression: Compression, tombstones_before: int, ample: int
+) -> Replaced:
+    """Write what stays of the first segments of a run into one file until it has `ample` bytes.
+
+    It takes the place of the first, the others that went into it are removed, all durably.
+    """
+    first = run[0]
     header = msgspec.structs.replace(first.header, salt=int.from_bytes(os.urandom(4), "big"), compacted=True)
-    fresh = first.path.with_name(first.path.name + ".new")
+    fresh = first.path.with_name(first.path.name + UNFINISHED)
+    index, taken = SegmentIndex(header.data_start, header.base), 0
     try:
-        index = _write(fresh, header, group, latest, compression, tombstones_before)
+        with open(fresh, "wb") as file:
+            file.write(encode_header(header))
+            while taken < len(run) and (taken == 0 or index.end < ample):
+                _write(file, run[taken], index, header.salt, latest, compression, tombstones_before)
+                taken += 1
+            file.flush()
+            os.fsync(file.fileno())
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
     os.rename(fresh, first.path)
     sync_folder(first.path.parent)
     store_index(first.path, header, index)
-    for other in group[1:]:
+    for other in run[1:taken]:
         remove_segment(other.path)
-    return Replaced(group, first.path, header, index)
+    return Replaced(list(run[:taken]), first.path, header, index)
 
 
 def _write(
-    path: Path, header: SegmentHeader, group: list[Segment], latest: Latest, compression: Compression, tombstones: int
-) -> SegmentIndex:
-    index = SegmentIndex(header.data_start, header.base)
-    with open(path, "wb") as file:
-        file.write(encode_header(header))
-        for segment in group:
-            for frame, batch in _batches(segment):
-                keys = latest.get(frame.partition, {})
-                kept = [event for event in batch.events if _stays(event, keys, tombstones)]
-                if not kept:
-                    continue
-                base, next_ = kept[0].offset, kept[-1].offset + 1
-                body = encode_kept(kept, compression)
-                position, newest = index.end, kept[-1].timestamp_ms
-                file.write(pack_header(header.salt, len(body), frame.partition, base, next_, newest))
-                file.write(body)
-                index.add(position, position + FRAME_HEADER + len(body), frame.partition, base, next_, newest)
-        file.flush()
-        os.fsync(file.fileno())
-    return index
+    file: BinaryIO,
+    segment: Segment,
+    index: SegmentIndex,
+    salt: int,
+    latest: Latest,
+    compression: Compression,
+    tombstones_before: int,
+) -> None:
+    for frame, batch in _batches(segment):
+        keys = latest.get(frame.partition, {})
+        kept = [event for event in batch.events if _stays(event, keys, tombstones_before)]
+        if kept:
+            base, next_, newest = kept[0].offset, kept[-1].offset + 1, kept[-1].timestamp_ms
+            body = encode_kept(kept, compression)
+            file.write(pack_header(salt, len(body), frame.partition, base, next_, newest))
+            file.write(body)
+            end = index.end + FRAME_HEADER + len(body)
+            index.add(index.end, end, frame.partition, base, next_, newest)
 
 
 def _stays(event: Event, keys: dict[bytes, int], tombstones_before: int) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 from pathlib import Path
 
 from gateway.errors import BusUnavailable, DiskFull
 
+#: Ends the name of a file that is being written; found when a folder is opened, it is removed.
+UNFINISHED = ".new"
 #: Errors that mean "no room": the disk, a quota, or the process's file size limit.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -32,7 +35,7 @@ def sync_folder(path: Path) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file as a whole or not at all, durably: a new file, fsync, rename, fsync of the folder."""
-    fresh = path.with_name(path.name + ".new")
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
     try:
         view = memoryview(data)

@@ -45,6 +45,7 @@ from gateway.errors import (
     BusUnavailable,
     LinkspanError,
     OffsetOutOfRange,
+    OutcomeUnknown,
     TopicExists,
     UnknownTopic,
 )
@@ -113,6 +114,7 @@ class EmbeddedBus:
         self._reads: dict[tuple[TopicLog, int, int, int], asyncio.Future[list[Batch]]] = {}
         self._maintenance = Maintenance(self, maintenance_interval, tombstones_ms)
         self._commits = 0
+        self._pending: set[asyncio.Future[Sequence[Position]]] = set()
 
     # Life
 
@@ -177,6 +179,9 @@ class EmbeddedBus:
             await self.in_thread(self._mark_complete)
         else:
             log.error("the writer did not end in time", seconds=CLOSE_SECONDS)
+            for done in self._pending:
+                if not done.done():
+                    done.set_exception(OutcomeUnknown("the log was closed before the disk answered"))
         await asyncio.gather(*self._reads.values(), return_exceptions=True)
         self._pool.shutdown()
         for topic in self._topics.values():
@@ -198,6 +203,7 @@ class EmbeddedBus:
         append = there.encode(events, self._partitioner)
         done: asyncio.Future[Sequence[Position]] = self._loop.create_future()
         append.done = done
+        self._pending.add(done)
         self._writer.put(append)
         positions = await done
         return positions or [(event.partition, event.offset) for event in events]
@@ -219,7 +225,7 @@ class EmbeddedBus:
             if isinstance(outcome, Committed):
                 self._on_committed(topic, outcome.appends)
             elif isinstance(outcome, Rolled):
-                self._maintenance.closed(topic.rolled(outcome))
+                self._maintenance.closed(topic, topic.rolled(outcome))
             else:
                 self._on_failed(topic, outcome)
 
@@ -227,6 +233,7 @@ class EmbeddedBus:
         sinks = [tail.sink for tail in self._tails if topic.name in tail.topics]
         for append in appends:
             positions = topic.committed(append)
+            self._pending.discard(append.done)
             if not append.done.done():  # a cancelled call: its events are stored all the same
                 append.done.set_result(positions)
             for out in append.batches:
@@ -240,6 +247,7 @@ class EmbeddedBus:
     def _on_failed(self, topic: TopicLog, failed: Failed) -> None:
         topic.failed(failed.appends[-1].generation)
         for append in failed.appends:
+            self._pending.discard(append.done)
             if not append.done.done():
                 append.done.set_exception(failed.error)
         size = max(append.size for append in failed.appends)
@@ -287,16 +295,19 @@ class EmbeddedBus:
         found = state.recent.read(offset, max_bytes)
         if found:
             return found
+        try:
+            return await asyncio.shield(self._shared_read(there, partition, offset, max_bytes))
+        except OSError as error:
+            raise storage_error(error, f"read of {topic}/{partition}") from error
+
+    def _shared_read(self, there: TopicLog, partition: int, offset: int, max_bytes: int) -> asyncio.Future[list[Batch]]:
+        """Readers that go over the same ground at the same time share one read."""
         key = (there, partition, offset, max_bytes)
         reading = self._reads.get(key)
         if reading is None:
-            # Readers that go over the same ground at the same time share one read.
             reading = self._reads[key] = self._read_stored(there, partition, offset, max_bytes)
             reading.add_done_callback(lambda _: self._reads.pop(key, None))
-        try:
-            return await asyncio.shield(reading)
-        except OSError as error:
-            raise storage_error(error, f"read of {topic}/{partition}") from error
+        return reading
 
     def _read_stored(self, there: TopicLog, partition: int, offset: int, max_bytes: int) -> asyncio.Future[list[Batch]]:
         state = there.partitions[partition]

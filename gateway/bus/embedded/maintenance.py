@@ -34,7 +34,7 @@ class Maintenance:
         self._wake = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        self._closed: list[Segment] = []
+        self._closed: list[tuple[TopicLog, Segment]] = []
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._forever(), name="linkspan-log-maintenance")
@@ -50,9 +50,9 @@ class Maintenance:
         """An append failed: retention may help."""
         self._wake.set()
 
-    def closed(self, segment: Segment) -> None:
+    def closed(self, topic: TopicLog, segment: Segment) -> None:
         """A segment was closed: its index is written soon."""
-        self._closed.append(segment)
+        self._closed.append((topic, segment))
         self._wake.set()
 
     async def _forever(self) -> None:
@@ -124,6 +124,9 @@ class Maintenance:
         )
         for change in replaced:
             self._replace(topic, change)
+            for number, partition in enumerate(topic.partitions):
+                # Memory would go on serving what was compacted away; that is no fault, but no use either.
+                self._bus.recent.drop(partition.recent, change.old[-1].until_of(number))
         topic.size_segments()
         if error is not None:
             raise error
@@ -156,12 +159,13 @@ class Maintenance:
 
     async def _write_indexes(self) -> None:
         while self._closed:
-            segment = self._closed.pop()
-            index = segment.index
-            if index is not None and not segment.retired:
-                await self._bus.in_thread(store_index, segment.path, segment.header, index)
-                if not segment.users:
-                    segment.index = None  # from now on it is loaded when somebody reads
+            topic, segment = self._closed.pop()
+            async with topic.lock:
+                index = segment.index
+                if index is not None and not segment.retired:
+                    await self._bus.in_thread(store_index, segment.path, segment.header, index)
+                    if not segment.users:
+                        segment.index = None  # from now on it is loaded when somebody reads
 
     async def _probe(self) -> None:
         """Find out whether appends would work again, so that health need not wait for one."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from gateway.bus.embedded.folder import sync_folder
+from gateway.bus.embedded.folder import UNFINISHED, sync_folder
 from gateway.bus.embedded.frame import Frame
 from gateway.bus.embedded.header import FORMAT, SegmentHeader, decode_header, encode_header
 from gateway.bus.embedded.index import SegmentIndex, decode_index
@@ -76,7 +76,7 @@ def _remove_leftovers(folder: Path) -> None:
     names = {entry.name for entry in folder.iterdir()}
     for name in sorted(names):
         orphan = name.endswith(INDEX_SUFFIX) and name[: -len(INDEX_SUFFIX)] + LOG_SUFFIX not in names
-        if orphan or name.endswith(".new"):
+        if orphan or name.endswith(UNFINISHED):
             (folder / name).unlink()
 
 

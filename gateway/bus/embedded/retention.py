@@ -23,7 +23,7 @@ def kept_bytes(topic: TopicFile) -> int:
 def segment_bytes(topic: TopicFile, most: int, closed: Sequence[Segment]) -> int:
     """How large the active segment may grow."""
     if topic.cleanup == "compact":
-        clean = sum(segment.bytes for segment in closed if segment.header.compacted)
+        clean = sum(segment.data_bytes for segment in closed if segment.header.compacted)
         return min(most, max(clean, SMALLEST_COMPACTED))
     if topic.retention_bytes > 0:
         return min(most, max(kept_bytes(topic) // SHARE, SMALLEST_SEGMENT))

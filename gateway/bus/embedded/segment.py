@@ -50,6 +50,11 @@ class Segment:
         self.users = 0
         self.retired = False
 
+    @property
+    def data_bytes(self) -> int:
+        """What it takes beside its header."""
+        return self.bytes - self.header.data_start
+
     def pread(self, position: int, size: int) -> bytes:
         """The bytes there; fewer only at the end of the file."""
         return os.pread(self.fd, size, position)

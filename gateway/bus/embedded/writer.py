@@ -180,11 +180,12 @@ class TopicWriter:
     def _must_roll(self, size: int) -> bool:
         return bool(self._suspect) or self._half_made or (self.used and self._position + size > self.segment_bytes)
 
-    def probe(self, size: int) -> list[Outcome]:
+    def probe(self, size: int, outcomes: list[Outcome]) -> None:
         """Make ready for an append of this size. Raises OSError when it would fail."""
-        outcomes: list[Outcome] = [self.roll()] if self._must_roll(size) else []
+        if self._must_roll(size):
+            outcomes.append(self.roll())
         self._reserve(self._position + size)
-        return outcomes
+        self._settle()
 
     @property
     def used(self) -> bool:
@@ -281,7 +282,7 @@ class TopicWriter:
         return Rolled(self, path, header)
 
     def _settle(self) -> None:
-        """Sync the old segment before a new one follows it, where appends are not synced."""
+        """Sync what stands in the active segment, where appends are not synced one by one."""
         try:
             os.fdatasync(self._fd)
         except OSError as error:
@@ -397,7 +398,7 @@ class Writer:
                 item.topic.close()
                 outcomes.append(Done(item))
             elif isinstance(item, Probe):
-                outcomes += item.topic.probe(item.size)
+                item.topic.probe(item.size, outcomes)
                 outcomes.append(Done(item))
             else:
                 if item.topic.used:
