@@ -36,13 +36,14 @@ NO_ERROR = INT16.pack(0)
 class FakePartition:
     def __init__(self, leader: int) -> None:
         self.leader, self.leader_epoch = leader, 0
-        self.replicas, self.in_sync = (leader,), (leader,)
+        self.replicas: tuple[int, ...] = (leader,)
+        self.in_sync: tuple[int, ...] = (leader,)
         self.first = self.next = 0
         self.batches: list[bytes] = []
         self.aborted: list[tuple[int, int]] = []
         self.sequences: dict[tuple[int, int], tuple[int, int, int]] = {}
 
-    def put(self, batch: bytes) -> int:
+    def put(self, batch: bytes | bytearray) -> int:
         """Append whatever batch, as a broker does; the result is its base offset."""
         stored = bytearray(batch)
         set_base_offset(stored, self.next)
@@ -306,7 +307,8 @@ class FakeKafka:
         if not code:
             topic = self.create(name, max(1, partitions))
             for _ in range(cursor.count()):
-                topic.configs[cursor.string() or ""] = cursor.string() or ""
+                key, value = cursor.string() or "", cursor.string() or ""
+                topic.configs[key] = value
         return INT32.pack(0) + array([string(name) + INT16.pack(code) + string("said the broker")])
 
     async def _CreatePartitions(self, _: int, cursor: Cursor, code: int) -> bytes:  # noqa: N802

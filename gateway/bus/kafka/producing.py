@@ -130,13 +130,13 @@ class Producing:
                     lane = self._lanes[call.topic, partition] = Lane(call.topic, partition)
                 lanes.append(lane)
                 call.weight += lane.add(call, places, form)
-        except BaseException as error:
+        except Exception as error:
             for lane in lanes:
                 lane.take_back({call})
             call.weight = 0
             if isinstance(error, Oversize):
                 raise too_large(call.events, config.max_bytes) from None
-            raise
+            raise unencodable(error) from error
         self.held += call.weight
         for lane in lanes:
             self._active[lane] = None
@@ -176,8 +176,8 @@ class Producing:
             try:
                 if not call.future.done():
                     self._place(call, meta, config)
-            except Exception as error:  # noqa: BLE001  # whatever encoding raises is this call's answer
-                call.fail(call.left, error if isinstance(error, LinkspanError) else unencodable(error))
+            except LinkspanError as error:
+                call.fail(call.left, error)
 
     # -- who sends what -----------------------------------------------------------------
 
