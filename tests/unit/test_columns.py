@@ -56,8 +56,9 @@ def test_many_events_are_the_same_bytes_too(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_one_and_true_are_two_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    of = [event(n, flag=value) for n, value in enumerate([1, True, "1", "true", 0, False, 1, 1])]
-    assert bytes(records.encode_records(copies(of), 1)) == one_by_one(copies(of), "none", monkeypatch)
+    values: list[Value] = [1, True, "1", "true", 0, False, 1, 1]
+    of = [event(number, flag=value) for number, value in enumerate(values)]
+    assert bytes(records.encode_records(copies(of), 1234)) == one_by_one(copies(of), "none", monkeypatch)
 
 
 def test_events_that_are_not_alike_are_left_to_the_builder() -> None:
