@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+
+import structlog
 
 
 class Asked(NamedTuple):
@@ -90,10 +93,15 @@ def run(capsys: Any, *words: str) -> tuple[int, str, str]:
     """Run `linkspan WORDS` in this process: exit code, stdout, stderr."""
     from gateway.cli.main import app
 
+    handlers = list(logging.getLogger().handlers)
     try:
         app(list(words), standalone_mode=True)
         code: Any = 0
     except SystemExit as ended:
         code = ended.code
+    finally:
+        # `up` and `demo` set up logs on this test's stderr, which the next test does not have.
+        structlog.reset_defaults()
+        logging.getLogger().handlers[:] = handlers
     out = capsys.readouterr()
     return int(code or 0), out.out, out.err
