@@ -93,13 +93,32 @@ class Resolver:
             sweep.before_ms if (name, partition) < here else sweep.after_ms for partition in range(len(target.bounds))
         ]
         origin = await self._at_time(target, times)
+        await self._tell_removed(origin, times, gaps)
         if name == here[0] and here[1] < len(target.bounds):
+            gaps[:] = [gap for gap in gaps if (gap.topic, gap.partition) != (target.topic, here[1])]
             if sweep.epoch == epoch_hash(target.epoch):
                 origin.offsets[here[1]] = _within(target, here[1], sweep.offset, gaps)
             else:
                 _recreated(target, [sweep.offset], here[1], gaps)
                 return Origin(target, [bound.first for bound in target.bounds], [0] * len(target.bounds))
         return origin
+
+    async def _tell_removed(self, origin: Origin, times: Sequence[int], gaps: list[Gap]) -> None:
+        """Where a time leads to the first offset, retention may have removed events behind it.
+        How many is not known, which an empty gap says. (From time 0 all is as for `earliest`.)"""
+        target = origin.target
+        places = [
+            (partition, bound.first)
+            for partition, bound in enumerate(target.bounds)
+            if times[partition] > 0 and 0 < bound.first == origin.offsets[partition]
+        ]
+        if not places:
+            return
+        info = await self._bus.describe_topic(target.topic)
+        kept_since = int(self._clock() * 1000) - info.retention_ms
+        for partition, first in places:
+            if info.retention_bytes >= 0 or (info.retention_ms >= 0 and times[partition] < kept_since + TIME_MARGIN):
+                gaps.append(Gap(target.topic, partition, first, first, "retention"))
 
 
 def _at_end(target: Target, now: int) -> Origin:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.address import Pattern
+from gateway.bus.records import subject_of
 from gateway.event import Event
 
 _REMEMBERED = 10_000
@@ -43,10 +44,10 @@ class Selection:
         if self.everything or not events:
             return events
         if self._general:
-            found = [event for event in events if self.matches(event.subject)]
+            found = [event for event in events if self.matches(subject_of(event))]
         else:
             literal = self._literal
-            found = [event for event in events if event.subject in literal]
+            found = [event for event in events if subject_of(event) in literal]
         return events if len(found) == len(events) else found
 
     def matches(self, subject: str | None) -> bool:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.address import Pattern, parse_pattern
+from gateway.bus.records import subject_of
 from gateway.delivery import select
 from gateway.delivery.select import Selection
+from gateway.event import Event
 from tests.unit.reading_support import event, names
 
 pytestmark = pytest.mark.timeout(60)
@@ -49,6 +51,32 @@ def test_equal_selections_are_one_key() -> None:
     assert of("t", "t/a") != of("u", "u/a")
     assert of("t", "t/*") != of("t", "t/a")
     assert of("t") != "t"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("ce_id", b"1"), ("ce_subject", b"a/b")],
+        [("ce_subject", b"old"), ("ce_subject", b"a/b")],
+        [("ce_id", b"1")],
+        [("ce_subject", b"")],
+        [("ce_subject", b"a+b")],
+        [("ce_subject", b"\xff")],
+        [("content-type", b"text/plain"), ("ce_subject", b"a/b")],
+        [("content-type", b"application/cloudevents+json"), ("ce_subject", b"a/b")],
+        [("content-type", b"Application/CloudEvents+JSON; charset=utf-8")],
+    ],
+)
+def test_a_stored_event_is_selected_by_the_subject_that_its_reader_sees(headers: list[tuple[str, bytes]]) -> None:
+    body = b'{"specversion":"1.0","id":"1","source":"//s","type":"t","subject":"in/side"}'
+
+    def stored() -> Event:
+        return Event(list(headers), body, None, "t", 0, 5, 1000)
+
+    for _ in range(2):
+        assert subject_of(stored()) == stored().subject
+    seen = stored()
+    assert seen.attributes.get("subject") == subject_of(seen)
 
 
 def test_what_is_known_of_subjects_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
