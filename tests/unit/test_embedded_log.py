@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.bus.contract import Batch, Bounds, BusHealth, TopicChange, TopicSettings
+from gateway.bus.contract import Bounds, TopicChange, TopicSettings
 from gateway.bus.embedded import EmbeddedBus
 from gateway.errors import (
     BusUnavailable,
@@ -106,33 +106,6 @@ async def test_appending_nothing_stores_nothing(bus: EmbeddedBus) -> None:
         await bus.append("nowhere", [])
 
 
-async def test_reads_near_the_edge_share_the_batches_that_the_tail_got(bus: EmbeddedBus) -> None:
-    sink = Sink()
-    tail = bus.tail(sink)
-    await tail.follow("t")
-    mine = events(5)
-    await bus.append("t", mine)
-    (told,) = sink.batches
-    assert all(a is b for a, b in zip(told.events, mine, strict=True))
-    assert (await bus.read("t", 0, 0, 1))[0] is told
-    await tail.close()
-    await tail.close()
-
-
-async def test_the_tail_is_told_only_what_is_durable(bus: EmbeddedBus, monkeypatch: pytest.MonkeyPatch) -> None:
-    sink, gate, real = Sink(), threading.Event(), os.fdatasync
-    await bus.tail(sink).follow("t")
-    monkeypatch.setattr(os, "fdatasync", lambda fd: gate.wait(10) and real(fd))
-    call = asyncio.ensure_future(bus.append("t", events(3)))
-    await asyncio.sleep(0.05)
-    assert not call.done()
-    assert sink.batches == []
-    assert await bus.bounds("t") == [Bounds(0, 0)]
-    gate.set()
-    await call
-    assert len(sink.batches) == 1
-
-
 async def test_with_durability_os_nothing_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bus = await opened(tmp_path, durability="os", segment_bytes=MIB)
     monkeypatch.setattr(os, "fdatasync", lambda fd: pytest.fail("synced"))
@@ -155,51 +128,6 @@ async def test_without_a_window_everything_comes_from_disk(tmp_path: Path) -> No
     for first in range(0, 300, 20):
         await bus.append("t", events(20, first))
         assert ids(await read_partition(bus, "t", 0, first)) == list(range(first, first + 20))
-    await bus.close()
-
-
-async def test_readers_of_the_same_place_share_one_read_of_the_disk(tmp_path: Path) -> None:
-    bus = await opened(tmp_path, memory=0)
-    await bus.append("t", events(20))
-    results = await asyncio.gather(*(bus.read("t", 0, 0, 1000) for _ in range(5)))
-    assert all(result is results[0] for result in results)
-    await bus.close()
-
-
-async def test_a_reader_that_goes_away_leaves_the_others_their_read(tmp_path: Path) -> None:
-    bus = await opened(tmp_path, memory=0)
-    await bus.append("t", events(20))
-    first, second = (asyncio.ensure_future(bus.read("t", 0, 0, 1000)) for _ in range(2))
-    await asyncio.sleep(0)
-    first.cancel()
-    assert len((await second)[0].events) == 20
-    await bus.close()
-
-
-async def test_a_disk_that_cannot_be_read_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bus = await opened(tmp_path, memory=0)
-    await bus.append("t", events(20))
-
-    def fail(*_: object) -> bytes:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "pread", fail)
-    with pytest.raises(BusUnavailable, match="Input/output error"):
-        await bus.read("t", 0, 0, 1000)
-    with pytest.raises(BusUnavailable, match="Input/output error"):
-        await bus.offset_for_time("t", 0, 0)
-    monkeypatch.undo()
-    assert len(await bus.read("t", 0, 0, 1000)) == 1
-    await bus.close()
-
-
-async def test_a_file_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
-    bus = await opened(tmp_path, memory=0)
-    await bus.append("t", events(20))
-    log_files(tmp_path, "t")[0].rename(tmp_path / "elsewhere")
-    with pytest.raises(BusUnavailable):
-        await bus.read("t", 0, 0, 1000)
-    (tmp_path / "elsewhere").rename(tmp_path / "topics" / "t" / "00000000000000000001.log")
     await bus.close()
 
 
@@ -248,23 +176,6 @@ async def test_an_offset_or_partition_that_is_not_there(bus: EmbeddedBus) -> Non
     assert (caught.value.first, caught.value.next) == (0, 3)
     with pytest.raises(UnknownTopic):
         await bus.read("t", 1, 0, 1)
-
-
-async def test_times_are_found_over_segments(bus: EmbeddedBus) -> None:
-    stamps = []
-    for first in range(0, 1200, 100):
-        mine = events(100, first)
-        await bus.append("t", mine)
-        stamps.append(mine[0].timestamp_ms)
-        await asyncio.sleep(0.002)
-    assert len(log_files(bus.path, "t")) > 1
-    for number, stamp in enumerate(stamps):
-        assert await bus.offset_for_time("t", 0, stamp) == number * 100
-    assert await bus.offset_for_time("t", 0, stamps[-1] + 1) == 1200
-    assert await bus.offset_for_time("t", 0, 0) == 0
-    again = await reopened(bus)
-    assert await again.offset_for_time("t", 0, stamps[3]) == 300
-    await again.close()
 
 
 async def test_partitions_of_a_topic_share_segments_and_keep_their_own_offsets(bus: EmbeddedBus) -> None:
@@ -419,38 +330,6 @@ async def test_a_cancelled_append_that_fails_is_no_defect(bus: EmbeddedBus, monk
     await asyncio.sleep(0)
     call.cancel()
     await eventually(lambda: not bus.health().ready)
-
-
-async def test_a_listener_with_a_defect_keeps_nobody_from_the_acknowledgement(bus: EmbeddedBus) -> None:
-    class Defect(Sink):
-        def on_batch(self, batch: Batch) -> None:
-            raise ZeroDivisionError
-
-        def on_topic(self, topic: str, change: TopicChange) -> None:
-            raise ZeroDivisionError
-
-        def on_health(self, health: BusHealth) -> None:
-            raise ZeroDivisionError
-
-    good = Sink()
-    for sink in (Defect(), good):
-        await bus.tail(sink).follow("t")
-    with capture_logs() as logs:
-        await bus.append("t", events(1))
-        await bus.create_topic("u", TopicSettings())
-    assert [entry["event"] for entry in logs] == ["a listener of the tail failed"] * 2
-    assert len(good.batches) == 1
-
-
-async def test_what_is_not_followed_is_not_told(bus: EmbeddedBus) -> None:
-    sink = Sink()
-    tail = bus.tail(sink)
-    await tail.follow("t")
-    tail.unfollow("t")
-    await bus.append("t", events(1))
-    assert sink.batches == []
-    with pytest.raises(UnknownTopic):
-        await tail.follow("nowhere")
 
 
 @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])

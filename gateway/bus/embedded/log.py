@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -33,13 +32,15 @@ from gateway.bus.contract import (
 )
 from gateway.bus.embedded.folder import FolderLock, remove_folder, storage_error, sync_folder
 from gateway.bus.embedded.maintenance import Maintenance
-from gateway.bus.embedded.reading import Extent, find_time, read_batches
+from gateway.bus.embedded.messages import Append, Committed, Done, Failed, Finish, Grow, Outcome, Rolled
+from gateway.bus.embedded.reads import Threads
 from gateway.bus.embedded.recent import RecentWindow
 from gateway.bus.embedded.recovery import Opened, create_topic_files, open_topic
-from gateway.bus.embedded.segment import OpenFiles, store_index
+from gateway.bus.embedded.segment import store_index
 from gateway.bus.embedded.settings import DAY_MS, altered, check_settings, new_topic, store_topic
+from gateway.bus.embedded.tail import EmbeddedTail, Listeners
 from gateway.bus.embedded.topic import TopicLog
-from gateway.bus.embedded.writer import Append, Committed, Done, Failed, Finish, Grow, Outcome, Rolled, Writer
+from gateway.bus.embedded.writer import Writer
 from gateway.bus.records import Partitioner
 from gateway.errors import (
     BusUnavailable,
@@ -60,25 +61,6 @@ TEMPORARY = "~"
 CLOSE_SECONDS = 10.0
 
 
-class EmbeddedTail:
-    """See `gateway.bus.contract.Tail`."""
-
-    def __init__(self, bus: EmbeddedBus, sink: TailSink) -> None:
-        self._bus, self.sink = bus, sink
-        self.topics: set[str] = set()
-
-    async def follow(self, topic: str) -> None:
-        self._bus.topic(topic)
-        self.topics.add(topic)
-
-    def unfollow(self, topic: str) -> None:
-        self.topics.discard(topic)
-
-    async def close(self) -> None:
-        self.topics.clear()
-        self._bus.forget(self)
-
-
 class EmbeddedBus:
     """`memory` bounds the window of recent batches, in bytes. `durability="os"` acknowledges what the
     operating system has: safe from `kill -9`, not from a power cut. `maintenance_interval` in seconds.
@@ -97,7 +79,6 @@ class EmbeddedBus:
         tombstones_ms: int = DAY_MS,
     ) -> None:
         self.path = Path(path)
-        self.files = OpenFiles()
         self.recent = RecentWindow(memory)
         self._topics: dict[str, TopicLog] = {}
         self._damaged: dict[str, LinkspanError] = {}
@@ -107,11 +88,10 @@ class EmbeddedBus:
         self._defaults = defaults or TopicSettings()
         self._partitioner = Partitioner()
         self._lock = FolderLock(self.path)
-        self._tails: list[EmbeddedTail] = []
+        self._listeners = Listeners()
         self._admin = asyncio.Lock()
         self._running = False
         self._failing: tuple[str, TopicLog, int] | None = None
-        self._reads: dict[tuple[TopicLog, int, int, int], asyncio.Future[list[Batch]]] = {}
         self._maintenance = Maintenance(self, maintenance_interval, tombstones_ms)
         self._commits = 0
         self._pending: set[asyncio.Future[Sequence[Position]]] = set()
@@ -127,16 +107,16 @@ class EmbeddedBus:
         check_settings(self._defaults)
         self._loop = asyncio.get_running_loop()
         self._lock.acquire()
-        self._pool = ThreadPoolExecutor(2, "linkspan-log-reader")
+        self.threads = Threads()
         try:
-            for name, opened in (await self.in_thread(self._open_all)).items():
+            for name, opened in (await self.threads.run(self._open_all)).items():
                 if isinstance(opened, LinkspanError):
                     log.error("topic cannot be opened", topic=name, reason=opened.message)
                     self._damaged[name] = opened
                 else:
                     self._register(name, opened)
         except BaseException as error:
-            self._pool.shutdown()
+            await self.threads.close()
             self._lock.release()
             if isinstance(error, OSError):
                 raise storage_error(error, f"cannot open the data folder {self.path}") from error
@@ -174,19 +154,18 @@ class EmbeddedBus:
         await self._maintenance.stop()
         for topic in self._topics.values():
             self._writer.put(Finish(topic.writer))
-        ended = await self.in_thread(self._writer.stop, CLOSE_SECONDS)
+        ended = await self.threads.run(self._writer.stop, CLOSE_SECONDS)
         if ended:
-            await self.in_thread(self._mark_complete)
+            await self.threads.run(self._mark_complete)
         else:
             log.error("the writer did not end in time", seconds=CLOSE_SECONDS)
             for done in self._pending:
                 if not done.done():
                     done.set_exception(OutcomeUnknown("the log was closed before the disk answered"))
-        await asyncio.gather(*self._reads.values(), return_exceptions=True)
-        self._pool.shutdown()
+        await self.threads.close()
         for topic in self._topics.values():
             for segment in topic.segments:
-                self.files.retire(segment)
+                self.threads.files.retire(segment)
         self._lock.release()
 
     def _mark_complete(self) -> None:
@@ -230,7 +209,7 @@ class EmbeddedBus:
                 self._on_failed(topic, outcome)
 
     def _on_committed(self, topic: TopicLog, appends: list[Append]) -> None:
-        sinks = [tail.sink for tail in self._tails if topic.name in tail.topics]
+        sinks = self._listeners.of(topic.name)
         for append in appends:
             positions = topic.committed(append)
             self._pending.discard(append.done)
@@ -239,8 +218,7 @@ class EmbeddedBus:
             for out in append.batches:
                 if not topic.deleted:
                     self.recent.add(topic.partitions[out.partition].recent, out.batch)
-                for sink in sinks:
-                    self._guarded(sink.on_batch, out.batch)
+                self._listeners.tell_batch(sinks, out.batch)
         if self._failing is not None:
             self.recovered()
 
@@ -254,7 +232,7 @@ class EmbeddedBus:
         if self._failing is None or self._failing[0] != failed.error.message:
             log.error("append failed", topic=topic.name, code=failed.error.code, reason=failed.error.message)
             self._failing = (failed.error.message, topic, size)
-            self._tell_health()
+            self._listeners.tell_health(self.health())
         self._maintenance.hurry()
 
     def _on_done(self, done: Done) -> None:
@@ -270,7 +248,7 @@ class EmbeddedBus:
         if self._failing is not None:
             log.info("appends work again")
             self._failing = None
-            self._tell_health()
+            self._listeners.tell_health(self.health())
 
     @property
     def failing(self) -> tuple[TopicLog, int] | None:
@@ -295,58 +273,10 @@ class EmbeddedBus:
         found = state.recent.read(offset, max_bytes)
         if found:
             return found
-        try:
-            return await asyncio.shield(self._shared_read(there, partition, offset, max_bytes))
-        except OSError as error:
-            raise storage_error(error, f"read of {topic}/{partition}") from error
-
-    def _shared_read(self, there: TopicLog, partition: int, offset: int, max_bytes: int) -> asyncio.Future[list[Batch]]:
-        """Readers that go over the same ground at the same time share one read."""
-        key = (there, partition, offset, max_bytes)
-        reading = self._reads.get(key)
-        if reading is None:
-            reading = self._reads[key] = self._read_stored(there, partition, offset, max_bytes)
-            reading.add_done_callback(lambda _: self._reads.pop(key, None))
-        return reading
-
-    def _read_stored(self, there: TopicLog, partition: int, offset: int, max_bytes: int) -> asyncio.Future[list[Batch]]:
-        state = there.partitions[partition]
-        extents = there.extents(partition, offset)
-        last = extents[-1].segment.until_of(partition)
-        recent = state.recent.first()
-        until = min(state.next if last is None else last, state.next if recent is None else recent)
-        return self.with_files(extents, read_batches, partition, offset, until, max_bytes)
-
-    def with_files(self, extents: list[Extent], work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        """Run `work(extents, *arguments)` in a thread with the segments' files held open."""
-        held: list[Extent] = []
-        try:
-            for extent in extents:
-                self.files.acquire(extent.segment)
-                held.append(extent)
-            future = self.in_thread(work, extents, *arguments)
-        except BaseException:
-            self._release(held)
-            raise
-        future.add_done_callback(lambda _: self._release(held))
-        return future
-
-    def _release(self, extents: list[Extent]) -> None:
-        for extent in extents:
-            self.files.release(extent.segment)
-
-    def in_thread(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        return self._loop.run_in_executor(self._pool, work, *arguments)
+        return await self.threads.read(there, partition, offset, max_bytes)
 
     async def offset_for_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        there = self.topic(topic)
-        state = there.partition(partition)
-        extents = there.extents_for_time(partition, timestamp_ms)
-        try:
-            found = await self.with_files(extents, find_time, partition, timestamp_ms, state.next)
-        except OSError as error:
-            raise storage_error(error, f"read of {topic}/{partition}") from error
-        return max(found, there.first(partition))
+        return await self.threads.offset_for_time(self.topic(topic), partition, timestamp_ms)
 
     async def bounds(self, topic: str) -> list[Bounds]:
         return self.topic(topic).bounds()
@@ -354,29 +284,7 @@ class EmbeddedBus:
     # The tail
 
     def tail(self, sink: TailSink) -> EmbeddedTail:
-        tail = EmbeddedTail(self, sink)
-        self._tails.append(tail)
-        return tail
-
-    def forget(self, tail: EmbeddedTail) -> None:
-        if tail in self._tails:
-            self._tails.remove(tail)
-
-    def _tell(self, topic: str, change: TopicChange) -> None:
-        for tail in list(self._tails):
-            self._guarded(tail.sink.on_topic, topic, change)
-
-    def _tell_health(self) -> None:
-        health = self.health()
-        for tail in list(self._tails):
-            self._guarded(tail.sink.on_health, health)
-
-    @staticmethod
-    def _guarded(call: Callable[..., None], *arguments: Any) -> None:
-        try:
-            call(*arguments)
-        except Exception:  # a listener's defect must not keep others from their acknowledgements
-            log.exception("a listener of the tail failed")
+        return self._listeners.add(sink, self.topic)
 
     # Topics
 
@@ -422,7 +330,7 @@ class EmbeddedBus:
 
             opened = await self._storing(create, f"create topic {name!r}")
             topic = self._register(name, opened)
-            self._tell(name, TopicChange.CREATED)
+            self._listeners.tell_topic(name, TopicChange.CREATED)
             return topic.settings.info(self._max_event_bytes)
 
     async def describe_topic(self, name: str) -> TopicInfo:
@@ -437,7 +345,7 @@ class EmbeddedBus:
                 self._writer.put(Grow(there.writer, file.partitions))
                 there.grow(file)
             if file.partitions != before.partitions:
-                self._tell(name, TopicChange.PARTITIONS)
+                self._listeners.tell_topic(name, TopicChange.PARTITIONS)
             return file.info(self._max_event_bytes)
 
     async def delete_topic(self, name: str) -> None:
@@ -456,9 +364,7 @@ class EmbeddedBus:
 
             await self._storing(delete, f"delete topic {name!r}")
             self._damaged.pop(name, None)
-            for tail in self._tails:
-                tail.unfollow(name)
-            self._tell(name, TopicChange.DELETED)
+            self._listeners.tell_topic(name, TopicChange.DELETED)
 
     async def _let_go(self, there: TopicLog) -> None:
         there.deleted = True
@@ -466,13 +372,13 @@ class EmbeddedBus:
         async with there.lock:
             await self.control(lambda done: Finish(there.writer, done))
             for segment in there.segments:
-                self.files.retire(segment)
+                self.threads.files.retire(segment)
             for partition in there.partitions:
                 self.recent.drop(partition.recent)
 
     async def _storing(self, work: Callable[[], T], doing: str) -> T:
         try:
-            return await self.in_thread(work)
+            return await self.threads.run(work)
         except OSError as error:
             raise storage_error(error, doing) from error
 

@@ -10,11 +10,11 @@ import structlog
 
 from gateway.bus.contract import Compression
 from gateway.bus.embedded.compaction import Replaced, compact, is_due, remove_segment
+from gateway.bus.embedded.messages import Probe, Roll
 from gateway.bus.embedded.reading import Extent
 from gateway.bus.embedded.retention import expired, must_roll
 from gateway.bus.embedded.segment import Segment, store_index
 from gateway.bus.embedded.topic import TopicLog
-from gateway.bus.embedded.writer import Probe, Roll
 from gateway.errors import LinkspanError
 
 if TYPE_CHECKING:
@@ -102,12 +102,12 @@ class Maintenance:
             return
         gone, topic.segments[:] = topic.segments[:count], topic.segments[count:]
         for segment in gone:
-            self._bus.files.retire(segment)
+            self._bus.threads.files.retire(segment)
         for number, partition in enumerate(topic.partitions):
             self._bus.recent.drop(partition.recent, topic.first(number))
         log.info("retention removes segments", topic=topic.name, count=count, bytes=sum(s.bytes for s in gone))
         topic.size_segments()
-        await self._bus.in_thread(_remove, gone)
+        await self._bus.threads.run(_remove, gone)
 
     async def _compact(self, topic: TopicLog, force: bool) -> None:
         closed = topic.segments[:-1]
@@ -115,7 +115,7 @@ class Maintenance:
         if topic.settings.cleanup != "compact" or not dirty or not (force or is_due(closed)):
             return
         extents = [Extent(segment) for segment in closed]
-        replaced, error = await self._bus.with_files(
+        replaced, error = await self._bus.threads.run_with(
             extents,
             self._compacted,
             topic.settings.compression,
@@ -151,7 +151,7 @@ class Maintenance:
         segment.bytes = change.index.end
         topic.segments[first : first + len(change.old)] = [segment]
         for old in change.old:
-            self._bus.files.retire(old)
+            self._bus.threads.files.retire(old)
         log.info(
             "compacted", topic=topic.name, segments=len(change.old), before=sum(old.bytes for old in change.old),
             after=segment.bytes,
@@ -163,7 +163,7 @@ class Maintenance:
             async with topic.lock:
                 index = segment.index
                 if index is not None and not segment.retired:
-                    await self._bus.in_thread(store_index, segment.path, segment.header, index)
+                    await self._bus.threads.run(store_index, segment.path, segment.header, index)
                     if not segment.users:
                         segment.index = None  # from now on it is loaded when somebody reads
 

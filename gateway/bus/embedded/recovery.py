@@ -23,7 +23,7 @@ from gateway.bus.embedded.index import SegmentIndex, decode_index
 from gateway.bus.embedded.scan import Read, zeros
 from gateway.bus.embedded.segment import INDEX_SUFFIX, LOG_SUFFIX, Segment, build_index, segment_name
 from gateway.bus.embedded.settings import FILE, TopicFile, load_topic, store_topic
-from gateway.bus.embedded.writer import TopicWriter
+from gateway.bus.embedded.topic_writer import TopicWriter
 from gateway.errors import CorruptData
 
 log = structlog.get_logger("linkspan.log")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from gateway.bus.contract import Batch, Bounds, Position
 from gateway.bus.embedded.frame import FRAME_HEADER
+from gateway.bus.embedded.messages import Append, Outgoing, Rolled
 from gateway.bus.embedded.reading import Extent
 from gateway.bus.embedded.recent import RecentBatches
 from gateway.bus.embedded.recovery import Opened
 from gateway.bus.embedded.retention import segment_bytes
 from gateway.bus.embedded.segment import Segment
 from gateway.bus.embedded.settings import TopicFile
-from gateway.bus.embedded.writer import Append, Outgoing, Rolled
 from gateway.bus.records import EVENT_OVERHEAD, Partitioner, encode_records, encoded_size, set_base_offset
 from gateway.errors import Fault, TooLarge, UnknownTopic
 from gateway.event import Event
