@@ -630,3 +630,37 @@ async def test_a_stream_whose_topic_is_another_one_by_now_finds_out_when_it_read
         assert delivery.gaps == [Gap("t", 0, 1, 0, "recreated")]
         await rig.put("t", "c")
         assert await read(stream, 1) == ["c"]
+
+
+async def test_a_coarse_cursor_says_where_events_may_have_been_removed() -> None:
+    async with a_rig(batch_events=1) as rig:
+        for n in range(300):
+            await rig.topic(f"t{n}")
+            await rig.put(f"t{n}", "a", "b")
+        rig.now += 3600
+        cursor = (await rig.page("*/**", limit=1000)).cursor
+        assert decode_cursor(cursor).sweep is not None
+        rig.now += 60
+        await rig.put("t7", "c", "d")
+        rig.bus.truncate("t7", 0, 3)
+        assert (await rig.page("*/**", start=cursor)).gaps == []  # its retention did not do that
+        await rig.bus.alter_topic("t7", TopicSettings(retention_bytes=100))
+        page = await rig.page("*/**", start=cursor)
+        assert (names(page.events), page.gaps) == (["d"], [Gap("t7", 0, 3, 3, "retention")])
+        rig.now += 30 * 24 * 3600
+        await rig.bus.alter_topic("t7", TopicSettings(retention_bytes=-1))
+        assert (await rig.page("*/**", start=cursor)).gaps == [Gap("t7", 0, 3, 3, "retention")]
+
+
+async def test_a_coarse_cursor_whose_place_is_a_topic_made_anew_is_announced() -> None:
+    async with a_rig() as rig:
+        for n in range(300):
+            await rig.topic(f"t{n}")
+            await rig.put(f"t{n}", "a", "b")
+        page = await rig.page("*/**", limit=1)
+        topic = page.events[0].topic
+        await rig.bus.delete_topic(topic)
+        await rig.topic(topic)
+        await rig.put(topic, "anew")
+        resumed = await rig.page("*/**", start=page.cursor, limit=1)
+        assert (names(resumed.events), resumed.gaps) == (["anew"], [Gap(topic, 0, 1, 0, "recreated")])
