@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,14 @@ from gateway.bus.embedded.frame import Frame
 from gateway.bus.embedded.header import decode_header
 from gateway.bus.embedded.scan import walk
 from gateway.bus.embedded.verify import Finding, verify
+from tests.faults.embedded_scratch import scratch
 from tests.harness.events import event, events, ids, read_topic
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    with scratch(tmp_path) as folder:
+        yield folder
 
 
 async def opened(folder: Path) -> EmbeddedBus:
@@ -71,16 +78,16 @@ def hole(data: bytes, at: int, end: int) -> bytes:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("tear", [cut_off, never_written, hole])
 async def test_a_write_torn_at_any_byte_is_cut_and_appends_go_on(
-    tmp_path: Path, tear: Callable[[bytes, int, int], bytes]
+    place: Path, tear: Callable[[bytes, int, int], bytes]
 ) -> None:
-    path = segment_of(await killed_log(tmp_path, 4, count=1))
+    path = segment_of(await killed_log(place, 4, count=1))
     whole, last = path.read_bytes(), frames_of(path)[-1]
     for at in range(last.position, last.end):
         torn = tear(whole, at, last.end)
         if torn[last.position : last.end] == whole[last.position : last.end]:
             continue  # there were zeros anyway
         path.write_bytes(torn)
-        bus = await opened(tmp_path / "killed")
+        bus = await opened(place / "killed")
         try:
             assert await bus.bounds("t") == [Bounds(0, 3)], f"torn at {at}"
             assert await bus.append("t", [event(100)]) == [(0, 3)]
@@ -91,8 +98,8 @@ async def test_a_write_torn_at_any_byte_is_cut_and_appends_go_on(
             index.unlink()
 
 
-async def test_a_torn_end_is_no_damage_to_verify_and_is_gone_after_the_next_start(tmp_path: Path) -> None:
-    folder = await killed_log(tmp_path, 4)
+async def test_a_torn_end_is_no_damage_to_verify_and_is_gone_after_the_next_start(place: Path) -> None:
+    folder = await killed_log(place, 4)
     path = segment_of(folder)
     last = frames_of(path)[-1]
     path.write_bytes(never_written(path.read_bytes(), last.end - 20, last.end))
@@ -103,22 +110,22 @@ async def test_a_torn_end_is_no_damage_to_verify_and_is_gone_after_the_next_star
     assert findings(folder) == []
 
 
-async def test_a_cut_through_several_batches_keeps_those_before_it(tmp_path: Path) -> None:
-    folder = await killed_log(tmp_path, 20)
+async def test_a_cut_through_several_batches_keeps_those_before_it(place: Path) -> None:
+    folder = await killed_log(place, 20)
     path = segment_of(folder)
     frames = frames_of(path)
     for keep in (1, 7, 19):
         path.write_bytes(path.read_bytes()[: frames[keep].position + 50])
-        copy = tmp_path / f"copy-{keep}"
+        copy = place / f"copy-{keep}"
         shutil.copytree(folder, copy)
         bus = await opened(copy)
         assert ids(await read_topic(bus, "t")) == list(range(3 * keep))
         await bus.close()
-        path.write_bytes((tmp_path / "alive" / path.relative_to(folder)).read_bytes())
+        path.write_bytes((place / "alive" / path.relative_to(folder)).read_bytes())
 
 
-async def test_space_that_was_only_preallocated_is_no_data(tmp_path: Path) -> None:
-    folder = await killed_log(tmp_path, 1)
+async def test_space_that_was_only_preallocated_is_no_data(place: Path) -> None:
+    folder = await killed_log(place, 1)
     path = segment_of(folder)
     assert path.read_bytes().endswith(bytes(50_000)), "nothing was preallocated"
     assert findings(folder) == []
@@ -127,26 +134,26 @@ async def test_space_that_was_only_preallocated_is_no_data(tmp_path: Path) -> No
     await bus.close()
 
 
-async def test_what_the_log_once_closed_in_good_order_is_not_taken_for_torn(tmp_path: Path) -> None:
-    bus = await opened(tmp_path / "alive")
+async def test_what_the_log_once_closed_in_good_order_is_not_taken_for_torn(place: Path) -> None:
+    bus = await opened(place / "alive")
     await bus.create_topic("t", TopicSettings())
     for call in range(4):
         await bus.append("t", events(3, first=3 * call))
     await bus.close()
-    path = segment_of(tmp_path / "alive")
+    path = segment_of(place / "alive")
     last = frames_of(path)[-1]
     data = bytearray(path.read_bytes())
     data[last.end - 5] ^= 1
     path.write_bytes(data)
-    bus = await opened(tmp_path / "alive")
+    bus = await opened(place / "alive")
     # Its offsets were acknowledged: they are lost and reported, and nothing else gets them.
     assert await bus.bounds("t") == [Bounds(0, 12)]
     assert await bus.append("t", [event(100)]) == [(0, 12)]
     await bus.close()
 
 
-async def test_an_index_from_an_earlier_close_does_not_hide_what_came_after_it(tmp_path: Path) -> None:
-    folder = tmp_path / "alive"
+async def test_an_index_from_an_earlier_close_does_not_hide_what_came_after_it(place: Path) -> None:
+    folder = place / "alive"
     bus = await opened(folder)
     await bus.create_topic("t", TopicSettings())
     await bus.append("t", events(3))
@@ -167,8 +174,8 @@ async def test_an_index_from_an_earlier_close_does_not_hide_what_came_after_it(t
 
 
 @pytest.mark.parametrize("leftover", [b"", bytes(100), bytes(4096), b"LSPSEGM1"])
-async def test_a_segment_that_was_never_finished_is_removed(tmp_path: Path, leftover: bytes) -> None:
-    folder = await killed_log(tmp_path, 2)
+async def test_a_segment_that_was_never_finished_is_removed(place: Path, leftover: bytes) -> None:
+    folder = await killed_log(place, 2)
     path = segment_of(folder)
     path.with_name("00000000000000000002.log").write_bytes(leftover)
     bus = await opened(folder)
