@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 
 import pytest
 from aiokafka.partitioner import murmur2
 
 from gateway.bus.contract import Bounds, Bus, TopicSettings
+from gateway.bus.records import encoded_size
 from gateway.errors import OffsetOutOfRange, TooLarge, UnknownTopic
 from gateway.event import Event, canonical
 from tests.conftest import eventually
@@ -119,6 +121,19 @@ async def test_an_event_that_is_too_large_is_refused_with_its_call_and_later_one
     largest = event(4, data=b"x" * (info.max_event_bytes - 1000))
     await asyncio.gather(bus.append(topic, [largest]), bus.append(topic, [event(5)]))
     assert ids(await read_topic(bus, topic)) == [0, 4, 5]
+
+
+async def test_the_limit_of_an_event_holds_to_the_byte(bus: Bus, topic: str) -> None:
+    info = await bus.create_topic(topic, TopicSettings(partitions=1, compression="none"))
+    noise = random.Random(7).randbytes(info.max_event_bytes)
+    length = info.max_event_bytes
+    while encoded_size(event(1, data=noise[:length])) > info.max_event_bytes:
+        length -= 1
+    with pytest.raises(TooLarge):
+        await bus.append(topic, [event(0, data=noise[: length + 1])])
+    await bus.append(topic, [event(1, data=noise[:length])])
+    (stored,) = await read_topic(bus, topic)
+    assert stored.data == noise[:length]
 
 
 async def test_reading_may_begin_inside_a_batch(bus: Bus, topic: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -124,6 +125,19 @@ async def test_events_too_large_for_the_topic_are_named_before_anything_is_sent(
         await bus.append(topic, [event(0), event(1, data=huge), event(2), event(3, data=huge)])
     assert [fault.index for fault in caught.value.faults] == [1, 3]
     assert await bus.bounds(topic) == [Bounds(0, 0)]
+
+
+async def test_a_topic_may_take_larger_events_than_usual(bus: KafkaBus, admin: AIOKafkaAdminClient, topic: str) -> None:
+    await set_behind_its_back(admin, topic, max_message_bytes="5000000")
+    await eventually(lambda: _limit_is(bus, topic, 5_000_000))
+    noise = random.Random(7).randbytes(4_900_000)
+    sizes = (10, 4_900_000, 1_500_000, 10, 3_000_000)
+    await bus.append(topic, [event(number, data=noise[:size]) for number, size in enumerate(sizes)])
+    assert [len(each.data or b"") for each in await read_topic(bus, topic)] == list(sizes)
+
+
+async def _limit_is(bus: KafkaBus, topic: str, limit: int) -> bool:
+    return (await bus.describe_topic(topic)).max_event_bytes == limit
 
 
 async def test_appends_go_on_in_a_topic_that_others_delete_and_make_anew(
