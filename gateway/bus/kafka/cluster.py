@@ -29,6 +29,8 @@ OnChanges = Callable[[list[tuple[str, TopicChange]]], None]
 log = structlog.get_logger("kafka")
 
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 1.0
+#: Seconds that a broker has to answer a request for metadata.
+_PATIENCE, _PATIENCE_WITH_OTHERS = 5.0, 1.5
 #: Requests for fresh metadata are answered together, not more often than this.
 _PACE = 0.05
 
@@ -128,13 +130,14 @@ class Cluster:
         self._wanted.set()
 
     async def refreshed(self) -> bool:
-        """Wait for metadata that is asked for from now on; False when that failed."""
+        """Wait for metadata that is asked for from now on; False when that failed or took too long."""
         if self._closed or self._task is None:
             return False
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._wanted.set()
-        return await waiter
+        done, _ = await asyncio.wait((waiter,), timeout=self.timeout)
+        return bool(done) and waiter.result()
 
     def forget(self, topic: TopicMeta) -> None:
         """We deleted it ourselves: it is gone, whatever a broker that lags may say."""
@@ -176,10 +179,12 @@ class Cluster:
         # The node that answered last comes first, since its answers are the same bytes when
         # nothing changed; then the others, then the addresses we were given.
         failures = []
+        # A hung one must not hide from us for long who took over from it.
         known = sorted(self.metadata.brokers, key=lambda node: node != self._node)
+        patience = min(self.timeout, _PATIENCE if len(known) == 1 else _PATIENCE_WITH_OTHERS)
         for node in known:
             try:
-                body = await self.call(node, "control", messages.metadata(), timeout=min(5.0, self.timeout))
+                body = await self.call(node, "control", messages.metadata(), timeout=patience)
             except Unreachable as error:
                 failures.append(str(error))
             else:
@@ -187,7 +192,9 @@ class Cluster:
                 return bytes(body)
         for host, port in self._bootstrap:
             try:
-                connection = await wire.connect(host, port, self._client_id, min(5.0, self.timeout), self._options)
+                connection = await wire.connect(
+                    host, port, self._client_id, min(_PATIENCE, self.timeout), self._options
+                )
             except Unreachable as error:
                 failures.append(str(error))
                 continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gateway.bus.contract import Batch
 from gateway.bus.kafka.messages import Fetched
 from gateway.bus.records import HEADER_SIZE, BatchHeader, decode_records, read_batch_header
@@ -9,41 +11,54 @@ from gateway.errors import CorruptData
 
 
 def decode(fetched: Fetched, topic: str, partition: int, offset: int, budget: int = 2**31) -> tuple[list[Batch], int]:
-    """The batches from `offset` on, in order, and the bytes looked at; events' offsets are >= `offset`.
+    """The batches from `offset` on, in order, and how many bytes they took in the response.
 
-    It stops once they weigh `budget`: what is 1 MiB on the wire may be 50 MiB of events.
+    It stops once they weigh `budget`: what is 1 MiB on the wire may be 50 MiB of events. Raises
+    CorruptData for a damaged batch if no readable one precedes it; else the next call will.
+    """
+    batches: list[Batch] = []
+    weight = end = 0
+    try:
+        for batch, end in each(fetched, topic, partition, offset):  # noqa: B007
+            batches.append(batch)
+            weight += batch.size
+            if weight >= budget:
+                break
+    except CorruptData:
+        if not batches:
+            raise
+    return batches, end
+
+
+def each(fetched: Fetched, topic: str, partition: int, offset: int) -> Iterator[tuple[Batch, int]]:
+    """One batch after the other, with where it ends in the response; events' offsets are >= `offset`.
 
     Control batches and those of aborted transactions come without events: they move the reader
-    on. A batch that the broker cut off at the end is left out. Raises CorruptData for a damaged
-    batch if no readable one precedes it; else the next call will.
+    on. A batch that the broker cut off at the end is left out. Raises CorruptData at a damaged one.
     """
     data = fetched.records
     aborts = _Aborts(fetched.aborted)
-    batches: list[Batch] = []
-    at = weight = 0
-    while weight < budget and len(data) - at >= HEADER_SIZE:
+    at = 0
+    while len(data) - at >= HEADER_SIZE:
         try:
             header = read_batch_header(data, at)
             if at + header.size > len(data):
-                break
+                return
+            end = at + header.size
             if header.next_offset > offset:
-                batches.append(_decode(data, at, header, aborts, topic, partition).since(offset))
-                weight += batches[-1].size
+                yield _decode(data[at:end], header, aborts, topic, partition).since(offset), end
         except CorruptData as error:
-            if batches:
-                break
             # Where not even the header can be read, nobody knows where the next batch begins.
             for key, value in (("topic", topic), ("partition", partition), ("next_offset", offset + 1)):
                 error.detail.setdefault(key, value)
             raise
-        at += header.size
-    return batches, at
+        at, offset = end, max(offset, header.next_offset)
 
 
-def _decode(data: bytes, at: int, header: BatchHeader, aborts: _Aborts, topic: str, partition: int) -> Batch:
+def _decode(batch: bytes, header: BatchHeader, aborts: _Aborts, topic: str, partition: int) -> Batch:
     if aborts.covers(header) or header.control:
         return Batch(topic, partition, header.base_offset, header.next_offset, [], header.size, header.max_timestamp)
-    return decode_records(data[at : at + header.size], topic, partition)
+    return decode_records(batch, topic, partition)
 
 
 class _Aborts:

@@ -8,6 +8,7 @@ wire, sends them in one request, and sorts the answers. What arrives meanwhile f
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -16,15 +17,16 @@ import structlog
 from gateway.bus.contract import Position, TopicChange
 from gateway.bus.kafka import errors, messages, wire
 from gateway.bus.kafka.admin import Admin, Config
+from gateway.bus.kafka.answers import Then, settle, unencodable
 from gateway.bus.kafka.calls import Call, too_large, unavailable
 from gateway.bus.kafka.cluster import Cluster
 from gateway.bus.kafka.errors import Unreachable
 from gateway.bus.kafka.lanes import Lane
 from gateway.bus.kafka.messages import Produced
 from gateway.bus.kafka.metadata import TopicMeta
-from gateway.bus.kafka.parcels import Form, Oversize, Parcel, ProducerId
+from gateway.bus.kafka.parcels import Form, Oversize, ProducerId
 from gateway.bus.records import Partitioner
-from gateway.errors import Fault, InvalidEvent, LinkspanError, OutcomeUnknown, TooLarge, UnknownTopic
+from gateway.errors import LinkspanError, OutcomeUnknown, UnknownTopic
 from gateway.event import Event
 
 log = structlog.get_logger("kafka")
@@ -55,7 +57,7 @@ class Producing:
         self._used: dict[str, float] = {}
         self._calls: dict[Call, None] = {}
         self._tending: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed = self._stopped = False
         self.held = 0
         """Bytes of the appends under way."""
 
@@ -69,6 +71,7 @@ class Producing:
         waiting = [call.future for call in self._calls]
         if waiting:
             await asyncio.wait(waiting, timeout=patience)
+        self._stopped = True
         tasks = [task for task in (self._tending, *self._senders.values(), *self._resolvers.values()) if task]
         for task in tasks:
             task.cancel()
@@ -183,7 +186,7 @@ class Producing:
 
     def _offer(self, lane: Lane) -> None:
         """Hand a lane that has something to send to the sender of its leader."""
-        if lane.busy or lane.idle:
+        if lane.busy or lane.idle or self._stopped:
             return
         node = self._cluster.metadata.leader(*lane.key)
         if node < 0 or node not in self._cluster.metadata.brokers:
@@ -213,9 +216,7 @@ class Producing:
         for key in [key for key in self._lanes if key[0] == topic]:
             lane = self._lanes[key]
             if change is TopicChange.DELETED:
-                lane.drop(UnknownTopic(topic))
-                if lane.flight is not None and not lane.busy:
-                    lane.abandon(OutcomeUnknown(f"topic {topic!r} was deleted meanwhile"))
+                self._fail_deleted(lane)
             elif lane.flight is None:
                 lane.producer = None  # the new partition knows nothing of our sequence
             if lane.idle and not lane.busy:
@@ -269,6 +270,8 @@ class Producing:
                 if call.deadline < now:
                     call.give_up(unavailable(why))
             self._pending[topic] = [call for call in calls if not call.future.done()]
+        for call in itertools.takewhile(lambda call: call.deadline < now, list(self._calls)):
+            call.give_up(late)
 
     # -- sending ------------------------------------------------------------------------
 
@@ -340,105 +343,28 @@ class Producing:
             for lane in lanes:
                 lane.busy = False
         for lane in lanes:
-            produced = answer.get(lane.key)
-            try:
-                self._settle(lane, produced)
-            except Exception:  # as above: nobody else's append may hang for it
-                log.exception("an answer of kafka could not be handled", topic=lane.key[0])
-                lane.abandon(OutcomeUnknown("the answer of Kafka could not be handled"))
-                self._producer = None
-            self._offer_again(lane)
+            self._act(lane, settle(lane, answer.get(lane.key)))
 
-    def _offer_again(self, lane: Lane) -> None:
-        wait = lane.not_before - time.monotonic()
-        if wait > 0:
-            self._later(lane, wait)
+    def _act(self, lane: Lane, then: Then) -> None:
+        """Do what an answer asks for, and offer what the lane has next."""
+        topic = lane.key[0]
+        if Then.NEW_PRODUCER in then:
+            self._producer = None
+        if Then.NEW_SETTINGS in then:
+            self._admin.outdate(topic)
+        if Then.REFRESH in then:
+            self._cluster.refresh_soon()
+            if topic not in self._cluster.metadata.topics:
+                self._fail_deleted(lane)
+        if Then.WAIT in then:
+            lane.not_before = time.monotonic() + _BACKOFF
+            self._later(lane, _BACKOFF)
         else:
             self._offer(lane)
 
-    # -- answers ------------------------------------------------------------------------
-
-    def _settle(self, lane: Lane, produced: Produced | None) -> None:
-        assert lane.flight is not None
-        code = produced.code if produced is not None else errors.NETWORK_EXCEPTION
-        if produced is not None and code == errors.NONE and produced.base_offset >= 0:
-            store(lane.key, lane.landed(), produced)
-        elif code in errors.UNDECIDED:
-            lane.doubtful = True
-            self._again(lane, code)
-        elif code in errors.REFUSED_FOR_NOW:
-            self._refused_for_now(lane, code)
-        elif code in errors.SEQUENCE_LOST:
+    def _fail_deleted(self, lane: Lane) -> None:
+        topic = lane.key[0]
+        lane.drop(UnknownTopic(topic))
+        if lane.flight is not None and not lane.busy:
+            lane.abandon(OutcomeUnknown(f"topic {topic!r} was deleted meanwhile"))
             self._producer = None
-            if lane.doubtful:
-                lane.abandon(OutcomeUnknown("Kafka lost track of what was sent: the events may be stored"))
-            else:
-                lane.turn_back()
-                lane.producer = None
-            self._again(lane, code)
-        elif code in (errors.DUPLICATE_SEQUENCE, errors.NONE):
-            # Stored by an earlier attempt, so long ago that the broker forgot where.
-            for part in lane.landed().parts:
-                part.call.fail(len(part.places), OutcomeUnknown("stored, but Kafka does not say where"))
-        else:
-            self._refused(lane, lane.flight, code, produced)
-
-    def _again(self, lane: Lane, code: int) -> None:
-        lane.not_before = time.monotonic() + _BACKOFF
-        if code in errors.MOVED or code == errors.NETWORK_EXCEPTION:
-            self._cluster.refresh_soon()
-
-    def _refused_for_now(self, lane: Lane, code: int) -> None:
-        # A batch that was in doubt stays so: it may have been stored before this refusal.
-        if not lane.doubtful:
-            lane.turn_back()
-        if code in errors.MOVED and lane.key[0] not in self._cluster.metadata.topics:
-            error = UnknownTopic(lane.key[0])
-            lane.drop(error)
-            if lane.flight is not None:
-                lane.abandon(OutcomeUnknown(f"topic {lane.key[0]!r} was deleted meanwhile"))
-        self._again(lane, code)
-
-    def _refused(self, lane: Lane, flight: Parcel, code: int, produced: Produced | None) -> None:
-        """Refused for good. If it may be the fault of one call among several, try them singly."""
-        if code in errors.TOO_LARGE:
-            self._admin.outdate(lane.key[0])
-            if flight.count > 1:
-                lane.divide(flight.count // 2)
-            else:
-                lane.refuse(TooLarge("the event is larger than Kafka takes for this topic"))
-        elif len(flight.parts) > 1:
-            lane.divide()
-        else:
-            lane.refuse(refusal(code, produced, flight))
-
-
-def store(key: tuple[str, int], parcel: Parcel, produced: Produced) -> None:
-    """Write down where the events of a stored batch stand, in them and in their calls."""
-    topic, partition = key
-    offset = produced.base_offset
-    stamp = parcel.timestamp_ms if produced.timestamp < 0 else produced.timestamp
-    for part in parcel.parts:
-        events, positions = part.call.events, part.call.positions
-        for place in part.places:
-            event = events[place]
-            event.topic, event.partition, event.offset, event.timestamp_ms = topic, partition, offset, stamp
-            positions[place] = (partition, offset)
-            offset += 1
-        part.call.store(len(part.places))
-
-
-def refusal(code: int, produced: Produced | None, parcel: Parcel) -> LinkspanError:
-    """Why Kafka refused a batch for good, for its publisher."""
-    said = produced.message if produced is not None and produced.message else errors.name_of(code)
-    if code not in (errors.INVALID_RECORD, errors.INVALID_TIMESTAMP):
-        return unavailable(f"Kafka refuses: {said} ({errors.name_of(code)})")
-    culprits = produced.culprits if produced is not None else ()
-    places = [parcel.parts[0].places[culprit] for culprit in culprits if culprit < parcel.count]
-    faults = tuple(Fault(f"events[{place}]", said, place) for place in places[:20])
-    return InvalidEvent(f"Kafka refuses: {said}", faults=faults)
-
-
-def unencodable(error: Exception) -> LinkspanError:
-    """An event that no door should have let through."""
-    return InvalidEvent(f"the event cannot be encoded: {error}")

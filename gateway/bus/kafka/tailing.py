@@ -14,7 +14,7 @@ import structlog
 from gateway.bus.contract import Batch, BusHealth, TailSink, TopicChange
 from gateway.bus.kafka import errors, messages
 from gateway.bus.kafka.cluster import Cluster
-from gateway.bus.kafka.decode import decode
+from gateway.bus.kafka.decode import each
 from gateway.bus.kafka.errors import Unreachable
 from gateway.bus.kafka.messages import Fetched
 from gateway.bus.kafka.reading import Reading
@@ -108,10 +108,13 @@ class Tailing:
 
     async def follow(self, tail: KafkaTail, topic: str) -> None:
         """See `Tail.follow`."""
+        before = self._cluster.metadata.topics.get(topic)
         bounds = await self._reading.bounds(topic)
         meta = self._cluster.metadata.topics.get(topic)
         if meta is None or tail not in self._tails:
             raise UnknownTopic(topic)
+        if before is not None and before.id != meta.id:
+            bounds = []  # they may be those of its predecessor; in this one everything is new
         starts = [bound.next for bound in bounds] + [0] * (len(meta.partitions) - len(bounds))
         followed = self._followed.get(topic)
         if followed is None or not followed.positions:
@@ -210,35 +213,37 @@ class Tailing:
         self, wanted: dict[bytes, list[tuple[int, int]]], answer: dict[tuple[bytes, int], Fetched]
     ) -> None:
         by_id = {followed.id: followed for followed in self._followed.values()}
-        turn = 0
+        asked = {(topic_id, part): offset for topic_id, parts in wanted.items() for part, offset in parts}
         for (topic_id, partition), fetched in answer.items():
-            followed = by_id.get(topic_id)
-            asked = dict(wanted[topic_id]).get(partition) if topic_id in wanted else None
-            if followed is None or asked is None:
+            followed, offset = by_id.get(topic_id), asked.get((topic_id, partition))
+            if followed is None or offset is None:
                 continue
             if fetched.code:
                 self._failed(followed, partition, fetched.code)
-                continue
-            for batch in self._decoded(fetched, followed, partition, asked):
-                # Meanwhile it may have been unfollowed, or made anew.
-                if followed.id != topic_id or self._followed.get(followed.topic) is not followed:
-                    break
-                followed.deliver(batch)
-                turn += len(batch.events)
-                if turn > _TURN:
-                    turn = 0
-                    await asyncio.sleep(0)
+            elif fetched.records:
+                try:
+                    await self._deliver(followed, partition, offset, fetched)
+                except CorruptData as error:
+                    self._damaged(followed, partition, error)
 
-    def _decoded(self, fetched: Fetched, followed: Followed, partition: int, asked: int) -> list[Batch]:
-        if not fetched.records:
-            return []
-        try:
-            return decode(fetched, followed.topic, partition, asked)[0]
-        except CorruptData as error:
-            # The gap is seen by those who listen; reading it tells them what is wrong.
-            log.error("kafka holds a damaged batch", topic=followed.topic, partition=partition, reason=error.message)
-            followed.positions[partition] = max(asked + 1, int(error.detail["next_offset"]))
-            return []
+    async def _deliver(self, followed: Followed, partition: int, offset: int, fetched: Fetched) -> None:
+        """Decode and hand out one batch after the other: of what inflates only one is held."""
+        topic_id, turn = followed.id, 0
+        for batch, _ in each(fetched, followed.topic, partition, offset):
+            # Meanwhile it may have been unfollowed, or made anew.
+            if followed.id != topic_id or self._followed.get(followed.topic) is not followed:
+                return
+            followed.deliver(batch)
+            turn += len(batch.events)
+            if turn > _TURN:
+                turn = 0
+                await asyncio.sleep(0)
+
+    def _damaged(self, followed: Followed, partition: int, error: CorruptData) -> None:
+        # The gap is seen by those who listen; reading it tells them what is wrong.
+        log.error("kafka holds a damaged batch", topic=followed.topic, partition=partition, reason=error.message)
+        position = followed.positions[partition]
+        followed.positions[partition] = max(position + 1, int(error.detail["next_offset"]))
 
     def _failed(self, followed: Followed, partition: int, code: int) -> None:
         reason = errors.name_of(code)
