@@ -27,7 +27,7 @@ from gateway.operate.admin import AdminServer
 from gateway.operate.connections import Connections
 from gateway.operate.health import Health, Phase
 from gateway.operate.metrics import Metrics
-from gateway.operate.runtime import register_build_info, watch_loop
+from gateway.operate.runtime import register_build_info, tune_collector, watch_loop
 from gateway.operate.tls import TlsContexts
 from gateway.plugin import BoundAddress, Listener, Plugin
 from gateway.topics import TABLE, TopicDefaults, Topics
@@ -275,7 +275,9 @@ async def run(app: App, ready: Callable[[list[BoundAddress]], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
     try:
-        ready(await app.start())
+        addresses = await app.start()
+        tune_collector()
+        ready(addresses)
         await stop.wait()
         draining = loop.create_task(app.drain(), name="drain")
         impatient = loop.create_task(again.wait(), name="second signal")

@@ -188,24 +188,20 @@ class Ingress:
         """The weight of the events; the gateway's own attributes are set on the way."""
         most = min(self._limits.event, view.info.max_event_bytes)
         identity = None if principal.anonymous else principal.id
-        weight = EVENT_WEIGHT * len(events)
-        for index, event in enumerate(events):
-            value = event.value
-            if value is not None:
-                size = len(value)
-                if size > most:
-                    where = f"events[{index}].data"
-                    fault = Fault(where, f"has {size} bytes, at most {most} are taken", index)
-                    raise TooLarge(f"event {index} is too large: {size} bytes of at most {most}", faults=(fault,))
-                weight += size
+        sizes = [0 if event.value is None else len(event.value) for event in events]
+        if max(sizes) > most:
+            index = next(place for place, size in enumerate(sizes) if size > most)
+            fault = Fault(f"events[{index}].data", f"has {sizes[index]} bytes, at most {most} are taken", index)
+            raise TooLarge(f"event {index} is too large: {sizes[index]} bytes of at most {most}", faults=(fault,))
+        for event in events:
             attributes = event.attributes
-            if "authtype" in attributes or "authid" in attributes:
+            if "authid" in attributes or "authtype" in attributes:
                 attributes.pop("authtype", None)
                 attributes.pop("authid", None)
             if identity is not None:
                 attributes["authtype"] = "app_user"
                 attributes["authid"] = identity
-        return weight
+        return EVENT_WEIGHT * len(events) + sum(sizes)
 
     async def _room(self) -> None:
         ready = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 from typing import Final
 
@@ -31,3 +32,14 @@ async def watch_loop(metrics: Metrics, interval: float = LAG_INTERVAL) -> None:
         await asyncio.sleep(interval)
         lag.observe(max(0.0, loop.time() - due))
         tasks.set(len(asyncio.all_tasks(loop)))
+
+
+def tune_collector() -> None:
+    """Let the garbage collector run by what is really garbage. Call once, when all is built.
+
+    Batches are thousands of young objects that reference counting frees; with the default thresholds
+    the collector walks them, and all that lives for ever, several times per batch.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 from gateway.operate.metrics import Metrics
-from gateway.operate.runtime import register_build_info, watch_loop
+from gateway.operate.runtime import register_build_info, tune_collector, watch_loop
 from tests.conftest import eventually
 
 
@@ -31,3 +32,14 @@ async def test_a_blocked_loop_shows_as_lag() -> None:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def test_the_collector_runs_seldom_and_leaves_alone_what_lives_for_ever() -> None:
+    before = gc.get_threshold()
+    try:
+        tune_collector()
+        assert gc.get_threshold()[0] == 100_000
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
