@@ -33,6 +33,14 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably, if they are not there."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a file as a whole or not at all, durably: a new file, fsync, rename, fsync of the folder."""
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
@@ -73,7 +81,7 @@ class FolderLock:
         folder cannot be written.
         """
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise storage_error(error, f"cannot write to the data folder {self._folder}") from error

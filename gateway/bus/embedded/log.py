@@ -30,7 +30,7 @@ from gateway.bus.contract import (
     TopicInfo,
     TopicSettings,
 )
-from gateway.bus.embedded.folder import FolderLock, remove_folder, storage_error, sync_folder
+from gateway.bus.embedded.folder import FolderLock, make_folder, remove_folder, storage_error, sync_folder
 from gateway.bus.embedded.maintenance import Maintenance
 from gateway.bus.embedded.messages import Append, Committed, Done, Failed, Finish, Grow, Outcome, Rolled
 from gateway.bus.embedded.reads import Threads
@@ -128,8 +128,7 @@ class EmbeddedBus:
 
     def _open_all(self) -> dict[str, Opened | LinkspanError]:
         root = self.path / "topics"
-        root.mkdir(exist_ok=True)
-        sync_folder(self.path)
+        make_folder(root)
         opened: dict[str, Opened | LinkspanError] = {}
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):
             if folder.name.startswith(TEMPORARY):

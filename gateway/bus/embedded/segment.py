@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from operator import ge
 from pathlib import Path
 
 import structlog
@@ -71,8 +72,13 @@ class Segment:
         May read the whole segment: for worker threads.
         """
         if self.index is None:
-            self.index = self._stored_index() or self._rebuilt_index()
+            stored = self._stored_index()
+            self.index = stored if stored is not None and self._complete(stored) else self._rebuilt_index(stored)
         return self.index
+
+    def _complete(self, index: SegmentIndex) -> bool:
+        """Whether an index file covers the segment, and is not from an earlier end of the log."""
+        return self.header.compacted or all(map(ge, index.next, self.until or ()))
 
     def loaded_empty(self) -> None:
         """It is new: nothing to index yet."""
@@ -88,9 +94,9 @@ class Segment:
             log.warning("index does not hold, making it anew", file=str(self.path.with_suffix(INDEX_SUFFIX)))
         return index
 
-    def _rebuilt_index(self) -> SegmentIndex:
+    def _rebuilt_index(self, known: SegmentIndex | None) -> SegmentIndex:
         size = os.fstat(self.fd).st_size
-        index, damage, _ = build_index(self.pread, self.header, size, self.until)
+        index, damage, _ = build_index(self.pread, self.header, size, self.until, known)
         for piece in damage:
             log.error("damaged batch", file=str(self.path), position=piece.position, end=piece.end)
         if not self.retired:
