@@ -91,8 +91,11 @@ async def test_retention_makes_room_on_a_full_disk(disk: Path) -> None:
         await bus.append("old", events(50, first=number, size=400))
         number += 50
     stored = await fill(bus, "t")
-    await eventually(lambda: bus.health().ready, what="ready again through retention")
-    assert (await bus.bounds("old"))[0].first > 0
+
+    async def made_room() -> bool:
+        return (await bus.bounds("old"))[0].first > 0 and bus.health().ready
+
+    await eventually(made_room, what="ready again through retention")
     assert (await bus.append("t", events(50, first=stored, size=400)))[0] == (0, stored)
     assert ids(await read_topic(bus, "t")) == list(range(stored + 50))
     await bus.close()
