@@ -7,7 +7,9 @@ reported as such and is no damage (the next start cuts it, nothing of it was ack
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -54,8 +56,8 @@ def verify(folder: Path) -> Iterator[Finding | Checked]:
     for topic in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []:
         yield from _settings(topic / FILE)
         segments = sorted(topic.glob(SEGMENTS))
-        for segment in segments:
-            yield from _segment(segment, newest=segment is segments[-1])
+        for segment, successor in zip_longest(segments, segments[1:]):
+            yield from _segment(segment, successor)
 
 
 def _settings(path: Path) -> Iterator[Finding | Checked]:
@@ -74,7 +76,7 @@ def _settings(path: Path) -> Iterator[Finding | Checked]:
     yield Checked(str(path), len(data), 0)
 
 
-def _segment(path: Path, *, newest: bool) -> Iterator[Finding | Checked]:
+def _segment(path: Path, successor: Path | None) -> Iterator[Finding | Checked]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size, read = os.fstat(fd).st_size, reader(fd)
@@ -85,8 +87,9 @@ def _segment(path: Path, *, newest: bool) -> Iterator[Finding | Checked]:
             return
         if damaged is not None:
             yield Finding(str(path), damaged, "header", "one copy of the segment's header is damaged; the other holds")
-        whole = _whole(path, header) if newest else size
-        batches = yield from _batches(path, read, header, size, whole=whole)
+        whole = _whole(path, header) if successor is None else size
+        until = () if successor is None else _bases(successor)
+        batches = yield from _batches(path, read, header, size, until, whole=whole)
         yield Checked(str(path), size, batches)
     finally:
         os.close(fd)
@@ -100,18 +103,33 @@ def _whole(segment: Path, header: SegmentHeader) -> int:
     return 0 if index is None else index.end
 
 
-def _batches(path: Path, read: Read, header: SegmentHeader, size: int, *, whole: int) -> Generator[Finding, None, int]:
-    good = 0
+def _bases(successor: Path) -> Sequence[int]:
+    """The offsets with which the segment after this one begins; none when its header cannot be read."""
+    fd = os.open(successor, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        header, _ = decode_header(reader(fd))
+    finally:
+        os.close(fd)
+    return () if header is None else header.base
+
+
+def _batches(
+    path: Path, read: Read, header: SegmentHeader, size: int, until: Sequence[int], *, whole: int
+) -> Generator[Finding, None, int]:
+    good, damaged = 0, False
     rest: list[Finding] = []
+    ends: dict[int, int] = {}
     for piece in walk(read, header.data_start, size, header.salt):
         if piece.frame is not None and not piece.damaged:
             yield from rest
             rest = []
             good += 1
+            ends[piece.frame.partition] = piece.frame.next_offset
         elif piece.frame is None and piece.end == size and zeros(read, piece.position, size):
             continue  # preallocated, not written yet
         else:
             rest.append(_damage(path, piece.position, piece.end, piece.frame))
+            damaged = True
     for finding in rest:
         if finding.position >= whole:
             # Only what good batches follow, or an index covers, is known to have been whole once.
@@ -121,7 +139,21 @@ def _batches(path: Path, read: Read, header: SegmentHeader, size: int, *, whole:
                 message="the end is torn: a write that was never acknowledged, or damage of the last",
             )
         yield finding
+    # Damage says so itself, and compaction may take the last events of a segment.
+    if not damaged and not header.compacted:
+        yield from _missing(path, header, size, ends, until)
     return good
+
+
+def _missing(
+    path: Path, header: SegmentHeader, size: int, ends: dict[int, int], until: Sequence[int]
+) -> Iterator[Finding]:
+    """Offsets that the successor says came before it, and that are not there: the end of this file, or a whole one."""
+    for partition, next_ in enumerate(until):
+        end = ends.get(partition, header.base_of(partition))
+        if end < next_:
+            message = f"offsets {end} to {next_ - 1} of partition {partition} are missing after this place"
+            yield Finding(str(path), size, "short", message, partition, end)
 
 
 def _damage(path: Path, position: int, end: int, frame: Frame | None) -> Finding:
@@ -137,8 +169,14 @@ def _index(segment: Path, header: SegmentHeader, size: int) -> Iterator[Finding 
         return
     data = path.read_bytes()
     index = decode_index(data, header.salt)
-    if index is None:
+    if index is None and _intact(data):
+        pass  # of what compaction replaced, when the process was killed before the new one was written
+    elif index is None:
         yield Finding(str(path), 0, "index", "the index is damaged; it is made anew from the segment when it is needed")
     elif index.end > size:
         yield Finding(str(segment), size, "short", f"the segment ends here but once had {index.end} bytes")
     yield Checked(str(path), len(data), 0)
+
+
+def _intact(index: bytes) -> bool:
+    return len(index) > 4 and zlib.crc32(index[:-4]) == int.from_bytes(index[-4:], "big")
