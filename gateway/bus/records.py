@@ -18,12 +18,12 @@ import zlib
 from collections.abc import Callable, Sequence
 
 import cramjam
+import google_crc32c
 import msgspec
 from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.errors import CorruptRecordException
 from aiokafka.partitioner import murmur2
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
-from aiokafka.record.util import calc_crc32c
 
 from gateway.bus.columns import encode_columns
 from gateway.bus.contract import Batch, Compression
@@ -101,7 +101,7 @@ def read_batch_header(buffer: bytes | bytearray | memoryview, at: int = 0) -> Ba
 def crc_matches(batch: bytes | bytearray | memoryview) -> bool:
     """Whether the CRC-32C of exactly one whole batch holds."""
     stored = int.from_bytes(batch[17:21], "big")
-    return bool(calc_crc32c(bytes(batch[_CHECKED_FROM:])) == stored)
+    return google_crc32c.value(bytes(batch[_CHECKED_FROM:])) == stored
 
 
 class _Pairs(dict[tuple[str, Value], tuple[str, bytes]]):
@@ -187,14 +187,14 @@ def enclose(
     batch = bytearray(HEADER_SIZE) + body
     fields = (codec, count - 1, timestamp_ms, timestamp_ms, *producer, count)
     _HEADER.pack_into(batch, 0, 0, len(batch) - 12, -1, 2, 0, *fields)
-    struct.pack_into(">I", batch, _CHECKED_FROM - 4, calc_crc32c(memoryview(batch)[_CHECKED_FROM:]))
+    struct.pack_into(">I", batch, _CHECKED_FROM - 4, google_crc32c.value(bytes(memoryview(batch)[_CHECKED_FROM:])))
     return batch
 
 
 def set_producer(batch: bytearray, producer: tuple[int, int, int]) -> None:
     """Make a finished batch another idempotent producer's, or another place in its sequence."""
     struct.pack_into(">qhi", batch, _PRODUCER_AT, *producer)
-    struct.pack_into(">I", batch, _CHECKED_FROM - 4, calc_crc32c(memoryview(batch)[_CHECKED_FROM:]))
+    struct.pack_into(">I", batch, _CHECKED_FROM - 4, google_crc32c.value(bytes(memoryview(batch)[_CHECKED_FROM:])))
 
 
 def encode_kept(events: Sequence[Event], compression: Compression = "none") -> bytearray:
