@@ -101,7 +101,8 @@ def read_batch_header(buffer: bytes | bytearray | memoryview, at: int = 0) -> Ba
 def crc_matches(batch: bytes | bytearray | memoryview) -> bool:
     """Whether the CRC-32C of exactly one whole batch holds."""
     stored = int.from_bytes(batch[17:21], "big")
-    return google_crc32c.value(bytes(batch[_CHECKED_FROM:])) == stored
+    value: int = google_crc32c.value(bytes(batch[_CHECKED_FROM:]))
+    return value == stored
 
 
 class _Pairs(dict[tuple[str, Value], tuple[str, bytes]]):

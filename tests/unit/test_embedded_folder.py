@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.bus.embedded.folder import FolderLock, remove_folder, storage_error, write_file
+from gateway.bus.embedded.folder import FolderLock, make_folder, remove_folder, storage_error, write_file
 from gateway.errors import BusUnavailable, DiskFull
 
 
@@ -90,3 +90,25 @@ def test_other_errors_say_what_was_tried_and_why_it_failed() -> None:
     error = storage_error(OSError(errno.EIO, "Input/output error"), "append to 't'")
     assert type(error) is BusUnavailable
     assert error.message == "append to 't': Input/output error"
+
+
+def test_folders_above_are_made_too_and_their_entries_are_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("gateway.bus.embedded.folder.sync_folder", synced.append)
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+
+
+def test_on_a_full_disk_the_lock_is_taken_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    with pytest.raises(BusUnavailable, match="process unknown"):
+        FolderLock(tmp_path).acquire()
+    lock.release()

@@ -374,3 +374,31 @@ async def test_a_writer_that_hangs_does_not_keep_the_process_from_closing(
     with pytest.raises(OutcomeUnknown):
         await call
     gate.set()
+
+
+async def test_a_topic_that_could_not_be_deleted_is_refused_and_can_be_deleted_again(
+    bus: EmbeddedBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(BusUnavailable, match="delete topic 't': Permission denied"):
+        await bus.delete_topic("t")
+    monkeypatch.undo()
+    with pytest.raises(BusUnavailable, match="Permission denied"):
+        await bus.append("t", events(1))
+    await bus.delete_topic("t")
+    assert list((bus.path / "topics").iterdir()) == []
+
+
+async def test_a_failure_is_over_when_its_topic_is_deleted(bus: EmbeddedBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(BusUnavailable):
+        await bus.append("t", events(1))
+    await bus.delete_topic("t")
+    await bus.maintain()
+    assert bus.health().ready

@@ -203,3 +203,19 @@ def test_partitions_that_were_added_and_never_used_begin_at_zero(folder: Path) -
 def test_the_index_of_another_segment_is_no_checkpoint(folder: Path, path: Path) -> None:
     store_index(path, header(salt=1), SegmentIndex(4096, [5]))
     assert opened(folder).next == [9]
+
+
+def test_damage_that_cannot_be_mended_keeps_nobody_from_the_second_copy(
+    folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip(folder / FILE, 20)
+    flip(path, 20)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr("gateway.bus.embedded.recovery.store_topic", full)
+    with capture_logs() as logs:
+        assert opened(folder).next == [9]
+    assert [entry["event"] for entry in logs].count("damage could not be mended") == 2

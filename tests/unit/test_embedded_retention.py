@@ -8,7 +8,6 @@ import pytest
 
 from gateway.bus.contract import TopicSettings
 from gateway.bus.embedded.retention import (
-    HOUR_MS,
     SMALLEST_COMPACTED,
     SMALLEST_SEGMENT,
     expired,
@@ -16,7 +15,7 @@ from gateway.bus.embedded.retention import (
     segment_bytes,
 )
 from gateway.bus.embedded.segment import Segment
-from gateway.bus.embedded.settings import TopicFile, new_topic
+from gateway.bus.embedded.settings import DAY_MS, TopicFile, new_topic
 from tests.unit.embedded_support import header
 
 MIB = 1024 * 1024
@@ -66,7 +65,7 @@ def test_a_segment_is_closed_after_a_share_of_the_time_that_is_kept() -> None:
     assert not must_roll(topic(retention_ms=800), active, 100)
     assert must_roll(topic(retention_ms=800), active, 101)
     assert not must_roll(topic(retention_ms=-1), active, 10**15)
-    assert must_roll(topic(cleanup="compact"), active, HOUR_MS + 1)
+    assert must_roll(topic(cleanup="compact"), active, DAY_MS + 1)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.bus.embedded.segment import INDEX_SUFFIX, OpenFiles, Segment, build_index
+from gateway.bus.embedded.segment import INDEX_SUFFIX, OpenFiles, Segment, build_index, store_index
 from tests.unit.embedded_support import flip, frame, header, reading, segment_file
 
 
@@ -137,3 +137,17 @@ def test_only_so_many_idle_files_stay_open_and_their_indexes_go_with_them(tmp_pa
     assert [segment.index is not None for segment in made] == [False, False, True, True]
     for segment in made:
         files.retire(segment)
+
+
+def test_an_index_from_an_earlier_end_of_the_log_is_completed(segment: Segment) -> None:
+    files = OpenFiles()
+    files.acquire(segment)
+    whole = segment.loaded().encode(1)
+    first = len(frame(0, 0))
+    data = segment.path.read_bytes()[: segment.header.data_start + first]
+    early, _, _ = build_index(reading(data), segment.header, len(data))
+    store_index(segment.path, segment.header, early)
+    segment.index = None
+    assert segment.loaded().encode(1) == whole
+    files.release(segment)
+    files.retire(segment)

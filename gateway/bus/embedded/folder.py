@@ -8,7 +8,11 @@ import os
 import secrets
 from pathlib import Path
 
+import structlog
+
 from gateway.errors import BusUnavailable, DiskFull
+
+log = structlog.get_logger("linkspan.log")
 
 #: Ends the name of a file that is being written; found when a folder is opened, it is removed.
 UNFINISHED = ".new"
@@ -87,8 +91,7 @@ class FolderLock:
             raise storage_error(error, f"cannot write to the data folder {self._folder}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            self._sign(fd)
         except BlockingIOError as error:
             holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
             os.close(fd)
@@ -99,6 +102,17 @@ class FolderLock:
             os.close(fd)
             raise storage_error(error, f"cannot write to the data folder {self._folder}") from error
         self._fd = fd
+
+    @staticmethod
+    def _sign(fd: int) -> None:
+        os.ftruncate(fd, 0)
+        try:
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            # On a full disk the log still has to start: retention may be what makes room.
+            if error.errno not in NO_ROOM:
+                raise
+            log.warning("no room to note who holds the lock", reason=error.strerror)
 
     def release(self) -> None:
         """Idempotent."""

@@ -165,7 +165,8 @@ class EmbeddedBus:
         for topic in self._topics.values():
             for segment in topic.segments:
                 self.threads.files.retire(segment)
-        self._lock.release()
+        if ended:  # else another process could open a folder that is still being written to
+            self._lock.release()
 
     def _mark_complete(self) -> None:
         for topic in self._topics.values():
@@ -361,7 +362,11 @@ class EmbeddedBus:
                 sync_folder(root)
                 remove_folder(trash)
 
-            await self._storing(delete, f"delete topic {name!r}")
+            try:
+                await self._storing(delete, f"delete topic {name!r}")
+            except LinkspanError as error:
+                self._damaged[name] = error  # neither there nor gone: deleting it can be tried again
+                raise
             self._damaged.pop(name, None)
             self._listeners.tell_topic(name, TopicChange.DELETED)
 

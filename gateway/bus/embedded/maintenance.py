@@ -170,9 +170,12 @@ class Maintenance:
     async def _probe(self) -> None:
         """Find out whether appends would work again, so that health need not wait for one."""
         failing = self._bus.failing
-        if failing is None or failing[0].deleted:
+        if failing is None:
             return
         topic, size = failing
+        if topic.deleted:
+            self._bus.recovered()
+            return
         try:
             await self._bus.control(lambda done: Probe(topic.writer, size, done))
         except LinkspanError as error:

@@ -17,12 +17,15 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Two worker threads and the files they read. Made on the loop, used on it, closed on it."""
+    """Worker threads and the files they read: two for readers, one more for maintenance.
+
+    Made on the loop, used on it, closed on it.
+    """
 
     def __init__(self) -> None:
         self.files = OpenFiles()
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(2, "linkspan-log-reader")
+        self._pool = ThreadPoolExecutor(3, "linkspan-log-reader")
         self._reads: dict[tuple[TopicLog, int, int, int], asyncio.Future[list[Batch]]] = {}
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def open_topic(folder: Path) -> Opened:
     """Open and mend a topic. Raises CorruptData when its settings or a segment's header are lost, OSError."""
     topic, damaged = load_topic(folder)
     if damaged is not None:
-        log.error("damaged settings, mended from the second copy", file=str(folder / FILE), position=damaged)
-        store_topic(folder, topic)
+        log.error("damaged settings, the second copy is used", file=str(folder / FILE), position=damaged)
+        _mended(str(folder / FILE), lambda: store_topic(folder, topic))
     _remove_leftovers(folder)
     segments = _headers(folder)
     if not segments:
@@ -107,12 +108,25 @@ def _header(path: Path, unused: int) -> SegmentHeader | None:
                 return None
             raise CorruptData(f"both copies of the header of {path} are damaged", file=str(path), position=0)
         if damaged is not None:
-            log.error("damaged segment header, mended from the second copy", file=str(path), position=damaged)
-            os.pwrite(fd, encode_header(header), 0)
-            os.fsync(fd)
+            log.error("damaged segment header, the second copy is used", file=str(path), position=damaged)
+            block = encode_header(header)
+
+            def mend() -> None:
+                os.pwrite(fd, block, 0)
+                os.fsync(fd)
+
+            _mended(str(path), mend)
         return header
     finally:
         os.close(fd)
+
+
+def _mended(file: str, mend: Callable[[], object]) -> None:
+    """Write a damaged copy anew. That it cannot be (a full disk) keeps nobody from reading the other."""
+    try:
+        mend()
+    except OSError as error:
+        log.warning("damage could not be mended", file=file, reason=str(error))
 
 
 def _open_active(folder: Path, topic: TopicFile, segments: list[Segment]) -> Opened:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.bus.embedded.segment import Segment
-from gateway.bus.embedded.settings import TopicFile
+from gateway.bus.embedded.settings import DAY_MS, TopicFile
 
 #: A segment covers at most this share of what retention keeps, by time and by bytes.
 SHARE = 8
 SMALLEST_SEGMENT = 256 * 1024
 #: Segments of a compacted topic begin small: its readers read all of it.
 SMALLEST_COMPACTED = 4 * 1024 * 1024
-HOUR_MS = 3600 * 1000
 
 
 def kept_bytes(topic: TopicFile) -> int:
@@ -34,7 +33,7 @@ def must_roll(topic: TopicFile, active: Segment, now_ms: int) -> bool:
     """Whether the active segment, which holds something, is old enough to be closed."""
     age = now_ms - active.header.created_ms
     if topic.cleanup == "compact":
-        return age >= HOUR_MS
+        return age >= DAY_MS
     return topic.retention_ms > 0 and age >= max(1, topic.retention_ms // SHARE)
 
 
