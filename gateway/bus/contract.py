@@ -163,9 +163,10 @@ class Bus(Protocol):
     async def append(self, topic: str, events: Sequence[Event]) -> Sequence[Position]:
         """Store the events; return their positions, in the order given.
 
-        On return the very objects carry `topic, partition, offset, timestamp_ms`, and may
-        be shared with the tail. An event without a key gets `default_key`. Many calls may
-        be under way at once; those of one topic are stored in call order per partition.
+        The objects belong to the bus from now on: a tail may deliver them, with their
+        `topic, partition, offset, timestamp_ms` set. An event without a key gets `default_key`.
+        Many calls may be under way at once; those of one topic are stored in call order per
+        partition.
         Of several partitions one may fail alone: then OutcomeUnknown, or BusUnavailable,
         with `detail["positions"]` (None where not stored) aligned with `events`.
         """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.bus.contract import Batch, TopicSettings
+from gateway.bus.contract import TopicSettings
 from gateway.bus.embedded.messages import (
     Append,
     Outcome,
@@ -61,10 +61,10 @@ class Topic:
         self.generation = 0
 
     def append(self, count: int = 3, size: int = 20) -> Append:
-        body = encode_records(events(count, first=self.next, size=size), 1000)
+        made = events(count, first=self.next, size=size)
+        body = encode_records(made, 1000)
         set_base_offset(body, self.next)
-        batch = Batch("t", 0, self.next, self.next + count, [], 0)
-        out = Outgoing(0, self.next, self.next + count, 1000, body, batch)
+        out = Outgoing(0, self.next, self.next + count, 1000, body, made, list(range(count)))
         self.next += count
         return Append(self.writer, self.generation, [out], len(body) + 36, None)
 

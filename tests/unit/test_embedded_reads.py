@@ -81,9 +81,9 @@ async def test_a_file_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
 async def test_times_are_found_over_segments(bus: EmbeddedBus) -> None:
     stamps = []
     for first in range(0, 1200, 100):
-        mine = events(100, first)
-        await bus.append("t", mine)
-        stamps.append(mine[0].timestamp_ms)
+        await bus.append("t", events(100, first))
+        (batch,) = await bus.read("t", 0, first, 1)
+        stamps.append(batch.timestamp_ms)
         await asyncio.sleep(0.002)
     assert len(log_files(bus.path, "t")) > 1
     for number, stamp in enumerate(stamps):

@@ -81,7 +81,7 @@ async def test_the_tail_is_told_only_what_is_durable(bus: EmbeddedBus, monkeypat
     assert len(sink.batches) == 1
 
 
-async def test_reads_near_the_edge_share_the_batches_that_the_tail_got(bus: EmbeddedBus) -> None:
+async def test_the_tail_gets_the_very_events_which_know_where_they_stand(bus: EmbeddedBus) -> None:
     sink = Sink()
     tail = bus.tail(sink)
     await tail.follow("t")
@@ -89,6 +89,8 @@ async def test_reads_near_the_edge_share_the_batches_that_the_tail_got(bus: Embe
     await bus.append("t", mine)
     (told,) = sink.batches
     assert all(a is b for a, b in zip(told.events, mine, strict=True))
-    assert (await bus.read("t", 0, 0, 1))[0] is told
+    assert [(each.topic, each.partition, each.offset) for each in mine] == [("t", 0, offset) for offset in range(5)]
+    (read,) = await bus.read("t", 0, 0, 1)
+    assert (read.base_offset, read.next_offset, read.size, read.timestamp_ms) == (0, 5, told.size, told.timestamp_ms)
     await tail.close()
     await tail.close()

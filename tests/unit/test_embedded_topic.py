@@ -61,9 +61,8 @@ def test_durable_events_know_where_they_stand(topic: TopicLog) -> None:
     append = encode(topic, 3)
     store(topic, append)
     assert topic.committed(append) == [(0, 0), (0, 1), (0, 2)]
-    assert [(e.topic, e.partition, e.offset) for e in append.batches[0].batch.events] == [
-        ("t", 0, 0), ("t", 0, 1), ("t", 0, 2),
-    ]  # fmt: skip
+    batch = topic.batch_of(append.batches[0])
+    assert [(e.topic, e.partition, e.offset) for e in batch.events] == [("t", 0, 0), ("t", 0, 1), ("t", 0, 2)]
     assert topic.bounds() == [Bounds(0, 3)]
 
 
@@ -79,9 +78,9 @@ def test_events_of_one_key_share_a_partition_and_a_batch_each_goes_out_together(
     append = topic.encode(events(100), Partitioner())
     numbers = [out.partition for out in append.batches]
     assert sorted(set(numbers)) == sorted(numbers)
-    assert sum(len(out.batch.events) for out in append.batches) == 100
-    homes = {each.key: out.partition for out in append.batches for each in out.batch.events}
-    assert all(homes[each.key] == out.partition for out in append.batches for each in out.batch.events)
+    assert sum(len(out.events) for out in append.batches) == 100
+    homes = {each.key: out.partition for out in append.batches for each in out.events}
+    assert all(homes[each.key] == out.partition for out in append.batches for each in out.events)
     topic.writer.close()
 
 

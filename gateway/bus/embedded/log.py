@@ -184,8 +184,7 @@ class EmbeddedBus:
         append.done = done
         self._pending.add(done)
         self._writer.put(append)
-        positions = await done
-        return positions or [(event.partition, event.offset) for event in events]
+        return await done
 
     def _report(self, outcomes: list[Outcome]) -> None:
         """On the writer's thread: one hop to the loop per commit."""
@@ -217,8 +216,9 @@ class EmbeddedBus:
                 append.done.set_result(positions)
             for out in append.batches:
                 if not topic.deleted:
-                    self.recent.add(topic.partitions[out.partition].recent, out.batch)
-                self._listeners.tell_batch(sinks, out.batch)
+                    self.recent.add(topic.partitions[out.partition].recent, out.base_offset, out.body)
+                if sinks:
+                    self._listeners.tell_batch(sinks, topic.batch_of(out))
         if self._failing is not None:
             self.recovered()
 

@@ -7,23 +7,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from gateway.bus.contract import Batch
 from gateway.bus.embedded.header import SegmentHeader
 from gateway.errors import LinkspanError
+from gateway.event import Event
 
 if TYPE_CHECKING:
     from gateway.bus.embedded.topic_writer import TopicWriter
 
 
 class Outgoing(msgspec.Struct, gc=False):
-    """One encoded batch on its way to the disk; the writer sets `position`."""
+    """One encoded batch on its way to the disk; the writer sets `position`.
+
+    `places` are the events' places in the append call.
+    """
 
     partition: int
     base_offset: int
     next_offset: int
     timestamp_ms: int
     body: bytearray
-    batch: Batch
+    events: list[Event]
+    places: list[int]
     position: int = -1
 
 

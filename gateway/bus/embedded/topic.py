@@ -33,9 +33,9 @@ class Partition:
 
     __slots__ = ("assigned", "next", "recent")
 
-    def __init__(self, next_: int) -> None:
+    def __init__(self, topic: str, number: int, next_: int) -> None:
         self.next = self.assigned = next_
-        self.recent = RecentBatches()
+        self.recent = RecentBatches(topic, number)
 
 
 class TopicLog:
@@ -47,7 +47,7 @@ class TopicLog:
         self.segments: list[Segment] = opened.segments
         self.writer = opened.writer
         self.writer.owner = self
-        self.partitions = [Partition(next_) for next_ in opened.next]
+        self.partitions = [Partition(self.name, number, next_) for number, next_ in enumerate(opened.next)]
         self.generation = 0
         #: Held by what changes the topic as a whole: settings, retention, compaction, deletion.
         self.lock = asyncio.Lock()
@@ -89,24 +89,19 @@ class TopicLog:
         """Encode one append call and assign its offsets. Raises TooLarge with nothing assigned."""
         now = time.time_ns() // 1_000_000
         outgoing: list[Outgoing] = []
-        if len(self.partitions) == 1:
-            groups = {0: events}
-        else:
-            split = partitioner.split(events, len(self.partitions))
-            groups = {number: [events[place] for place in places] for number, places in split.items()}
-        for number, members in groups.items():
-            for at in range(0, len(members), BATCH_EVENTS):
-                part = list(members[at : at + BATCH_EVENTS])
+        for number, places in partitioner.split(events, len(self.partitions)).items():
+            for at in range(0, len(places), BATCH_EVENTS):
+                some = places[at : at + BATCH_EVENTS]
+                part = [events[place] for place in some]
                 body = encode_records(part, now, self.settings.compression)
                 if len(body) > self._max_event_bytes or self.settings.compression != "none":
                     self._check_sizes(part, events)
-                batch = Batch(self.name, number, 0, 0, part, len(body) + EVENT_OVERHEAD * len(part), now)
-                outgoing.append(Outgoing(number, 0, 0, now, body, batch))
+                outgoing.append(Outgoing(number, 0, 0, now, body, part, some))
         size = 0
         for out in outgoing:
             partition = self.partitions[out.partition]
-            base = out.base_offset = out.batch.base_offset = partition.assigned
-            partition.assigned = out.next_offset = out.batch.next_offset = base + len(out.batch.events)
+            base = out.base_offset = partition.assigned
+            partition.assigned = out.next_offset = base + len(out.events)
             set_base_offset(out.body, base)
             size += FRAME_HEADER + len(out.body)
         return Append(self.writer, self.generation, outgoing, size, None)
@@ -120,20 +115,28 @@ class TopicLog:
                 raise TooLarge(f"event {index} {message}", faults=(Fault(f"events[{index}]", message, index),))
 
     def committed(self, append: Append) -> Sequence[Position]:
-        """Its batches are durable: they become visible, and their events know where they stand."""
+        """Its batches are durable: they become visible. Returns where the events stand, in call order."""
         index = self.active.loaded()
         for out in append.batches:
-            number, now = out.partition, out.timestamp_ms
-            name, batch = self.name, out.batch
-            for offset, event in enumerate(batch.events, out.base_offset):
-                event.topic, event.partition, event.offset, event.timestamp_ms = name, number, offset, now
             end = out.position + FRAME_HEADER + len(out.body)
-            index.add(out.position, end, number, out.base_offset, out.next_offset, now)
-            self.partitions[number].next = out.next_offset
+            index.add(out.position, end, out.partition, out.base_offset, out.next_offset, out.timestamp_ms)
+            self.partitions[out.partition].next = out.next_offset
         self.active.bytes, self.active.newest_ms = index.end, index.newest_ms
         if len(self.partitions) == 1:
             return list(zip(repeat(0), range(append.batches[0].base_offset, append.batches[-1].next_offset)))
-        return []
+        positions: list[Position] = [(0, 0)] * sum(len(out.places) for out in append.batches)
+        for out in append.batches:
+            for place, offset in zip(out.places, range(out.base_offset, out.next_offset), strict=True):
+                positions[place] = (out.partition, offset)
+        return positions
+
+    def batch_of(self, out: Outgoing) -> Batch:
+        """What a tail gets of a durable batch: the very events, which now know where they stand."""
+        name, number, now = self.name, out.partition, out.timestamp_ms
+        for offset, event in enumerate(out.events, out.base_offset):
+            event.topic, event.partition, event.offset, event.timestamp_ms = name, number, offset, now
+        size = len(out.body) + EVENT_OVERHEAD * len(out.events)
+        return Batch(name, number, out.base_offset, out.next_offset, out.events, size, now)
 
     def rolled(self, rolled: Rolled) -> Segment:
         """The active segment is closed, an empty one takes its place. Returns the closed one."""
@@ -155,7 +158,8 @@ class TopicLog:
     def grow(self, settings: TopicFile) -> None:
         """Take new settings; new partitions begin at 0."""
         self.settings = settings
-        self.partitions.extend(Partition(0) for _ in range(settings.partitions - len(self.partitions)))
+        numbers = range(len(self.partitions), settings.partitions)
+        self.partitions.extend(Partition(self.name, number, 0) for number in numbers)
         self.size_segments()
 
     def extents(self, number: int, offset: int) -> list[Extent]:
