@@ -51,7 +51,7 @@ def decode_event(body: bytes) -> Event:
     return result
 
 
-def decode_batch(body: bytes, max_events: int) -> list[Event]:
+def decode_batch(body: bytes, max_events: int) -> Sequence[Event]:
     """Decode a JSON array of structured events (`application/cloudevents-batch+json`).
 
     All or nothing: raises InvalidEvent with the first 20 faults of the whole batch, `index`

@@ -2,9 +2,9 @@
 
 A door calls `publish` with everything that it has parsed from one socket read; `done` is called
 exactly once, on the loop, after the bus has it (or not). What several clients publish to one
-topic meanwhile goes to the bus as one append: nothing waits when the topic is idle, and while
-appends are under way a batch grows until it is large enough, LINGER has passed, or one of them
-has ended.
+topic meanwhile goes to the bus as one append, except that a large publish goes alone: nothing
+waits when the topic is idle, and while appends are under way a batch grows until it is large
+enough, LINGER has passed, or one of them has ended.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from auth.principal import Principal
 from gateway.bus.contract import Bus, Position
+from gateway.columns import Columns
 from gateway.config.model import Limits
 from gateway.errors import (
     BusUnavailable,
@@ -39,8 +40,11 @@ Authorise = Callable[[Principal, str], bool]
 LINGER = 0.002
 #: A batch of this many bytes does not wait.
 FLUSH_BYTES = 256 * 1024
+#: A publish of this many bytes is an append of its own. Nobody holds its events then but the bus,
+#: which frees them as soon as they are encoded, while the processor's caches still hold them.
+ALONE_BYTES = 64 * 1024
 #: Appends of one topic under way at once.
-IN_FLIGHT = 4
+IN_FLIGHT = 8
 #: What an event weighs beside its data: attributes, key, objects.
 EVENT_WEIGHT = 512
 
@@ -48,10 +52,16 @@ EVENT_WEIGHT = 512
 class _Entry:
     """One `publish` call that waits for its answer."""
 
-    __slots__ = ("done", "events", "since", "weight")
+    __slots__ = ("count", "done", "events", "since", "weight")
 
     def __init__(self, events: Sequence[Event], done: Done, weight: int, since: float) -> None:
         self.events, self.done, self.weight, self.since = events, done, weight, since
+        self.count = len(events)
+
+    def hand_over(self) -> Sequence[Event]:
+        """The events, which this entry then holds no longer."""
+        events, self.events = self.events, ()
+        return events
 
 
 class _Lane:
@@ -65,6 +75,16 @@ class _Lane:
         self.weight = 0
         self.in_flight = 0
         self.scheduled: asyncio.Handle | None = None
+
+
+def _take(lane: _Lane) -> list[_Entry]:
+    """What goes out next, in order: one large entry, or the small ones up to the next large one."""
+    waiting = lane.waiting
+    end = next((at for at, entry in enumerate(waiting) if entry.weight >= ALONE_BYTES), len(waiting))
+    taken = waiting[: end or 1]
+    del waiting[: end or 1]
+    lane.weight -= sum(entry.weight for entry in taken)
+    return taken
 
 
 class Ingress:
@@ -129,6 +149,7 @@ class Ingress:
                 answer.set_result(outcome)
 
         self.publish(topic, events, principal, done)
+        del events
         return await answer
 
     @property
@@ -188,13 +209,17 @@ class Ingress:
         """The weight of the events; the gateway's own attributes are set on the way."""
         most = min(self._limits.event, view.info.max_event_bytes)
         identity = None if principal.anonymous else principal.id
-        sizes = [0 if event.value is None else len(event.value) for event in events]
+        columns = events if isinstance(events, Columns) and events.intact else None
+        if columns is not None:
+            sizes = [0 if data is None else len(data) for data in columns.datas or (None,)]
+        else:
+            sizes = [0 if event.value is None else len(event.value) for event in events]
         if max(sizes) > most:
             index = next(place for place, size in enumerate(sizes) if size > most)
             fault = Fault(f"events[{index}].data", f"has {sizes[index]} bytes, at most {most} are taken", index)
             raise TooLarge(f"event {index} is too large: {sizes[index]} bytes of at most {most}", faults=(fault,))
-        for event in events:
-            attributes = event.attributes
+        # Every event's own attributes, or those that all of them have as columns.
+        for attributes in (event.attributes for event in events) if columns is None else (columns.values,):
             if "authid" in attributes or "authtype" in attributes:
                 attributes.pop("authtype", None)
                 attributes.pop("authid", None)
@@ -229,13 +254,13 @@ class Ingress:
         if lane.scheduled is not None:
             lane.scheduled.cancel()
             lane.scheduled = None
-        if not lane.waiting or lane.in_flight >= IN_FLIGHT or self._closed:
-            return
-        entries, lane.waiting, lane.weight = lane.waiting, [], 0
-        lane.in_flight += 1
-        task = asyncio.get_running_loop().create_task(self._append(lane, entries), name=f"append {lane.topic}")
-        self._appends.add(task)
-        task.add_done_callback(self._appends.discard)
+        loop = asyncio.get_running_loop()
+        while lane.waiting and lane.in_flight < IN_FLIGHT and not self._closed:
+            lane.in_flight += 1
+            # Tasks begin in the order in which they are made, and so do the appends.
+            task = loop.create_task(self._append(lane, _take(lane)), name=f"append {lane.topic}")
+            self._appends.add(task)
+            task.add_done_callback(self._appends.discard)
 
     async def _append(self, lane: _Lane, entries: list[_Entry]) -> None:
         try:
@@ -259,12 +284,13 @@ class Ingress:
     async def _store(self, lane: _Lane, entries: list[_Entry]) -> None:
         if not entries:
             return
-        events = entries[0].events
-        if len(entries) > 1:
-            events = [event for entry in entries for event in entry.events]
+        if len(entries) == 1:
+            appending = self._bus.append(lane.topic, entries[0].hand_over())
+        else:
+            appending = self._bus.append(lane.topic, [event for entry in entries for event in entry.events])
         began = time.monotonic()
         try:
-            positions = await self._bus.append(lane.topic, events)
+            positions = await appending
         except TooLarge as error:
             await self._store_apart(lane, entries, error)
             return
@@ -280,7 +306,7 @@ class Ingress:
         self._seconds.observe(time.monotonic() - began)
         at = 0
         for entry in entries:
-            end = at + len(entry.events)
+            end = at + entry.count
             self._answer(lane, entry, positions if len(entries) == 1 else positions[at:end])
             at = end
 
@@ -302,8 +328,8 @@ class Ingress:
             return
         at = 0
         for entry in entries:
-            own = known[at : at + len(entry.events)]
-            at += len(entry.events)
+            own = known[at : at + entry.count]
+            at += entry.count
             stored = sum(position is not None for position in own)
             if stored == len(own):
                 self._answer(lane, entry, own)
@@ -315,10 +341,10 @@ class Ingress:
     def _answer(self, lane: _Lane, entry: _Entry, outcome: Outcome) -> None:
         self._weight -= entry.weight
         if isinstance(outcome, LinkspanError):
-            self._failed.inc(len(entry.events))
+            self._failed.inc(entry.count)
         else:
-            self._events.inc(len(entry.events))
-            self._bytes.inc(entry.weight - EVENT_WEIGHT * len(entry.events))
+            self._events.inc(entry.count)
+            self._bytes.inc(entry.weight - EVENT_WEIGHT * entry.count)
         entry.done(outcome)
         if self._waiters and self._weight <= self._low:
             waiters, self._waiters = self._waiters, []

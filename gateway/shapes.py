@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gateway.columns import Column, Columns
 from gateway.event import MAX_ATTRIBUTE_BYTES, STRING_ILLEGAL, Event, attribute_fault
 
 MEMBER = {"data": msgspec.Raw, "data_base64": str, "specversion": Literal["1.0"]}
@@ -87,11 +88,14 @@ class Shape:
         self.frame: int | None = None
         if set(kinds.values()) <= {str, object}:
             self.frame = self.quotes + sum(map(len, kinds)) + 2 * len(kinds) + len("{}1.0") - 1
+        self.implied_json = "data" in kinds and "datacontenttype" not in kinds
         self.dicts = _compile_dicts(
             [name for name in kinds if name not in ("data", "data_base64", "specversion")],
-            implied_json="data" in kinds and "datacontenttype" not in kinds,
+            implied_json=self.implied_json,
         )
         self.strings = [name for name, kind in members if kind is str and name != "specversion"]
+        #: Attributes that are booleans or integers.
+        self.others = [(name, _column(name)) for name, kind in members if kind in (bool, int)]
         self.columns = [_column(name) for name in self.strings]
         self.checks = [_check_of(name) for name in self.strings]
         self.datas = _column("data") if "data" in kinds else None
@@ -117,7 +121,7 @@ class Shape:
         except (ValueError, msgspec.DecodeError):
             return None
 
-    def events(self, rows: Sequence[Any], body: bytes) -> list[Event] | None:
+    def events(self, rows: Sequence[Any], body: bytes) -> Columns | None:
         """The events of decoded rows, or None when the exact path has to look at them.
 
         `body` is what the rows were decoded from, separators included.
@@ -135,18 +139,28 @@ class Shape:
         for check, column, text in zip(self.checks, columns, texts, strict=True):
             if not check(column, text):
                 return None
+        values: dict[str, Column] = {"specversion": "1.0"}
+        values.update(
+            (name, column) for name, column in zip(self.strings, columns, strict=True) if name != "data_base64"
+        )
+        values.update((name, column(rows)) for name, column in self.others)
+        if self.implied_json:
+            # Spec 1.0.2, 3.1: set explicitly when an event leaves the JSON format without it.
+            values["datacontenttype"] = "application/json"
         try:
-            if self.base64s:
-                decoded = [a2b_base64(text, strict_mode=True) for text in self.base64s(rows)]
-                return list(map(Event, self.dicts(rows), decoded))
-            if not raws:
-                return list(map(Event, self.dicts(rows)))
-            datas = list(map(bytes, raws))
-            if self.types and not all(map(is_json, set(self.types(rows)))):
-                return list(map(Event, self.dicts(rows), map(data_of, datas, self.types(rows))))
-            return list(map(Event, self.dicts(rows), datas))
+            return Columns(values, self._payloads(rows, raws), len(rows))
         except (ValueError, msgspec.DecodeError):
             return None
+
+    def _payloads(self, rows: Sequence[Any], raws: Sequence[Any]) -> list[bytes | None] | None:
+        if self.base64s:
+            return [a2b_base64(text, strict_mode=True) for text in self.base64s(rows)]
+        if not raws:
+            return None
+        datas: list[bytes | None] = list(map(bytes, raws))
+        if self.types and not all(map(is_json, set(self.types(rows)))):
+            return list(map(data_of, datas, self.types(rows)))  # type: ignore[arg-type]
+        return datas
 
     def _compact(self, body: bytes, data: bytes, texts: list[str], count: int) -> bool:
         """Whether the body has not one byte more than these events need.
@@ -172,7 +186,7 @@ class Shapes:
         self._shapes: dict[tuple[tuple[str, type], ...], Shape] = {}
         self._order: list[Shape] = []
 
-    def batch(self, body: bytes) -> list[Event] | None:
+    def batch(self, body: bytes) -> Sequence[Event] | None:
         """All events of a JSON array, or None."""
         for place, shape in enumerate(self._order):
             try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, repeat
 from operator import attrgetter, itemgetter
 
+from gateway.columns import Columns
 from gateway.event import Event, Value, canonical
 
 _MISSING_LENGTH = b"\x01"  # -1: null
@@ -39,7 +40,7 @@ class _Varints(dict[int, bytes]):
 _varint = _Varints().__getitem__
 _raw, _value, _key = attrgetter("raw"), attrgetter("value"), attrgetter("key")
 
-Column = bytes | list[bytes]
+Piece = bytes | list[bytes]
 """A constant piece of each record, or one piece for each."""
 
 
@@ -50,6 +51,12 @@ def encode_columns(events: Sequence[Event], header_of: Callable[[str], bytes], f
     the events do not all have the same attributes, as a dict: then the caller has to go
     record by record. `header_of` names the header of an attribute.
     """
+    count = len(events)
+    if isinstance(events, Columns) and events.intact:
+        names = tuple(events.values)
+        encoded = [c.encode() if isinstance(c, str) else _encoded(c) for c in events.values.values()]
+        datas: Sequence[bytes | None] = [None] * count if events.datas is None else events.datas
+        return _records(first, count, _default_keys(names, encoded), datas, names, encoded, header_of)
     raws = list(map(_raw, events))
     if set(map(type, raws)) != {dict} or set(map(len, raws)) != {len(raws[0])}:
         return None
@@ -61,16 +68,36 @@ def encode_columns(events: Sequence[Event], header_of: Callable[[str], bytes], f
     except KeyError:
         return None
     encoded = [_encoded(column) for column in values]
-    pieces: list[Column] = [list(map(_OFFSETS.__getitem__, range(first, first + len(events))))]
-    pieces += _counted(_keys(events, names, encoded), len(events))
-    pieces += _nullable(list(map(_value, events)))
+    return _records(first, count, _keys(events, names, encoded), list(map(_value, events)), names, encoded, header_of)
+
+
+def _records(
+    first: int,
+    count: int,
+    keys: Sequence[bytes | None] | Piece,
+    datas: Sequence[bytes | None],
+    names: Sequence[str],
+    encoded: Sequence[Piece],
+    header_of: Callable[[str], bytes],
+) -> bytes:
+    pieces: list[Piece] = [list(map(_OFFSETS.__getitem__, range(first, first + count)))]
+    pieces += _counted(keys, count)
+    pieces += _nullable(datas)
     pieces.append(_varint(len(names)))
     for name, column in zip(names, encoded, strict=True):
         header = header_of(name)
         pieces.append(_varint(len(header)) + header)
-        pieces += _counted(column, len(events))
+        pieces += _counted(column, count)
     bodies = list(map(b"".join, zip(*map(_each, _joined(pieces)), strict=False)))
     return b"".join(chain.from_iterable(zip(map(_varint, map(len, bodies)), bodies, strict=True)))
+
+
+def _default_keys(names: Sequence[str], encoded: Sequence[Piece]) -> Sequence[bytes | None] | Piece:
+    """The keys of events that have none yet."""
+    for source in ("partitionkey", "subject"):
+        if source in names:
+            return encoded[names.index(source)]
+    return [None]
 
 
 class _Offsets(dict[int, bytes]):
@@ -86,7 +113,7 @@ class _Offsets(dict[int, bytes]):
 _OFFSETS = _Offsets()
 
 
-def _encoded(column: tuple[Value, ...]) -> Column:
+def _encoded(column: Sequence[Value]) -> Piece:
     """The canonical bytes of an attribute's values."""
     first = column[0]
     # Only a string equals a string; 1 and True are equal, and two different values.
@@ -98,7 +125,7 @@ def _encoded(column: tuple[Value, ...]) -> Column:
         return [canonical(value).encode() for value in column]
 
 
-def _keys(events: Sequence[Event], names: tuple[str, ...], columns: list[Column]) -> list[bytes | None] | Column:
+def _keys(events: Sequence[Event], names: tuple[str, ...], columns: list[Piece]) -> list[bytes | None] | Piece:
     """The keys, which stay with their events; events that have none get the attribute's."""
     keys = list(map(_key, events))
     source = "partitionkey" if "partitionkey" in names else "subject"
@@ -113,7 +140,7 @@ def _keys(events: Sequence[Event], names: tuple[str, ...], columns: list[Column]
     return column
 
 
-def _counted(column: Column | list[bytes | None], count: int) -> list[Column]:
+def _counted(column: Piece | Sequence[bytes | None], count: int) -> list[Piece]:
     """A length before each value."""
     if isinstance(column, bytes):
         return [_varint(len(column)) + column]
@@ -126,7 +153,7 @@ def _counted(column: Column | list[bytes | None], count: int) -> list[Column]:
     return [list(map(_varint, map(len, column))), column]  # type: ignore[arg-type,list-item]
 
 
-def _nullable(column: Sequence[bytes | None]) -> list[Column]:
+def _nullable(column: Sequence[bytes | None]) -> list[Piece]:
     if None not in column:
         return [list(map(_varint, map(len, column))), column]  # type: ignore[arg-type,list-item]
     if column.count(None) == len(column):
@@ -137,9 +164,9 @@ def _nullable(column: Sequence[bytes | None]) -> list[Column]:
     ]
 
 
-def _joined(pieces: list[Column]) -> list[Column]:
+def _joined(pieces: list[Piece]) -> list[Piece]:
     """Constant neighbours become one piece."""
-    joined: list[Column] = []
+    joined: list[Piece] = []
     for piece in pieces:
         if joined and isinstance(piece, bytes) and isinstance(joined[-1], bytes):
             joined[-1] += piece
@@ -148,5 +175,5 @@ def _joined(pieces: list[Column]) -> list[Column]:
     return joined
 
 
-def _each(column: Column) -> Iterable[bytes]:
+def _each(column: Piece) -> Iterable[bytes]:
     return repeat(column) if isinstance(column, bytes) else column

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cramjam
 import google_crc32c
@@ -27,6 +27,7 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 
 from gateway.bus.columns import encode_columns
 from gateway.bus.contract import Batch, Compression
+from gateway.columns import Columns
 from gateway.errors import CorruptData, LinkspanError
 from gateway.event import REQUIRED, STRING_ILLEGAL, Event, Value, attribute_fault, canonical, name_legal
 
@@ -493,8 +494,13 @@ class Partitioner:
         if partitions == 1:
             return {0: list(range(len(events)))}
         split: dict[int, list[int]] = {}
-        for place, event in enumerate(events):
-            key = key_of(event)
+        for place, key in enumerate(_keys_of(events)):
             number = spare if key is None else self.partition(key, partitions)
             split.setdefault(number, []).append(place)
         return split
+
+
+def _keys_of(events: Sequence[Event]) -> Iterable[bytes | None]:
+    if isinstance(events, Columns) and events.intact:
+        return [None if key is None else canonical(key).encode() for key in events.key_values()]
+    return map(key_of, events)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from gateway.bus.contract import Batch, Bus
 
 #: Bytes of one read from the log: large enough to be quick, small enough to take turns.
-CHUNK = 256 * 1024
+CHUNK = 128 * 1024
 #: What an event weighs in memory beyond its bytes: the object, its headers or attributes.
 EVENT_WEIGHT = 500
 #: Reads of the log under way at once, for all readers together.

@@ -53,7 +53,9 @@ class Publisher:
         del body  # the events hold what is needed of it
         if not events:
             return Reply(200, b'{"count":0,"positions":[]}')
-        positions = await self._gateway.ingress.submit(topic, events, principal)
+        pending = self._gateway.ingress.submit(topic, events, principal)
+        del events  # the ingress lets go of them as soon as they are encoded
+        positions = await pending
         if len(positions) == 1:
             partition, offset = positions[0]
             return Reply(200, b'{"count":1,"positions":[[%d,%d]]}' % (partition, offset))

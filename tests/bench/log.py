@@ -14,8 +14,10 @@ from pathlib import Path
 import uvloop
 
 from gateway.bus.contract import Bus, TopicSettings
+from gateway.delivery.window import CHUNK
 from gateway.event import Event
 from gateway.formats import decode_batch
+from gateway.operate.runtime import tune_collector
 from tests.bench.load import batch_body
 
 TOPIC = "bench-bare"
@@ -41,11 +43,10 @@ async def append(bus: Bus, seconds: float) -> tuple[float, list[float]]:
     async def caller() -> None:
         nonlocal stored
         while time.perf_counter() < end:
-            events = [Event(event.raw, event.value) for event in ready]
             began = time.perf_counter()
-            await bus.append(TOPIC, events)
+            positions = await bus.append(TOPIC, [Event(event.raw, event.value) for event in ready])
             took.append(time.perf_counter() - began)
-            stored += len(events)
+            stored += len(positions)
 
     began = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(8)))
@@ -60,7 +61,7 @@ async def read(bus: Bus, seconds: float) -> float:
         for partition, bounds in enumerate(await bus.bounds(TOPIC)):
             offset = bounds.first
             while time.perf_counter() - began < seconds:
-                batches = await bus.read(TOPIC, partition, offset, 1 << 20)
+                batches = await bus.read(TOPIC, partition, offset, CHUNK)
                 if not batches:
                     break
                 count += sum(len(batch.events) for batch in batches)
@@ -71,6 +72,7 @@ async def read(bus: Bus, seconds: float) -> float:
 async def run(path: Path, kafka: str | None, seconds: float) -> None:
     bus = make_bus(path, kafka)
     await bus.start()
+    tune_collector()
     try:
         await bus.create_topic(TOPIC, TopicSettings(partitions=1))
         rate, took = await append(bus, seconds)

@@ -9,6 +9,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 
@@ -264,14 +265,18 @@ async def test_what_listens_on_the_port_may_not_be_kafka() -> None:
         writer.close()
 
     for behaviour in (babble, silence):
-        stranger = await asyncio.start_server(behaviour, "127.0.0.1", 0)
-        port = stranger.sockets[0].getsockname()[1]
-        bus = KafkaBus(f"127.0.0.1:{port}", request_timeout=1)
-        await bus.start()
-        assert not bus.health().ready
-        assert f"127.0.0.1:{port}" in bus.health().reasons[0]
-        with pytest.raises(BusUnavailable):
-            await bus.append("any", [event()])
-        await bus.close()
-        stranger.close()
-        await stranger.wait_closed()
+        async with await asyncio.start_server(behaviour, "127.0.0.1", 0) as stranger:
+            port = stranger.sockets[0].getsockname()[1]
+            bus = KafkaBus(f"127.0.0.1:{port}", request_timeout=1)
+            try:
+                await bus.start()
+                assert not bus.health().ready
+                with pytest.raises(BusUnavailable):
+                    await bus.append("any", [event()])
+                await eventually(partial(_names, bus, port))
+            finally:
+                await bus.close()
+
+
+def _names(bus: KafkaBus, port: int) -> bool:
+    return f"127.0.0.1:{port}" in bus.health().reasons[0]

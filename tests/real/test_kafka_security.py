@@ -58,12 +58,13 @@ async def refused(port: int, security: KafkaSecurity) -> str:
     """Why it does not get in; appends say it too."""
     bus = KafkaBus(f"127.0.0.1:{port}", security=security, request_timeout=0.5)
     await bus.start()
-    health = bus.health()
-    assert not health.ready
+    await eventually(lambda: str(port) in bus.health().reasons[0])
+    assert not bus.health().ready
     with pytest.raises(BusUnavailable):
         await bus.append("any", events(1))
+    reason = bus.health().reasons[0]
     await bus.close()
-    return health.reasons[0]
+    return reason
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])

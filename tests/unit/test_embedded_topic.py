@@ -78,10 +78,18 @@ def test_events_of_one_key_share_a_partition_and_a_batch_each_goes_out_together(
     append = topic.encode(events(100), Partitioner())
     numbers = [out.partition for out in append.batches]
     assert sorted(set(numbers)) == sorted(numbers)
-    assert sum(len(out.events) for out in append.batches) == 100
-    homes = {each.key: out.partition for out in append.batches for each in out.events}
-    assert all(homes[each.key] == out.partition for out in append.batches for each in out.events)
+    assert sum(len(out.events or ()) for out in append.batches) == 100
+    homes = {each.key: out.partition for out in append.batches for each in out.events or ()}
+    assert all(homes[each.key] == out.partition for out in append.batches for each in out.events or ())
     topic.writer.close()
+
+
+def test_events_that_were_let_go_are_decoded_for_a_tail_that_came_meanwhile(topic: TopicLog) -> None:
+    append = topic.encode(events(3), Partitioner(), keep=False)
+    assert append.batches[0].events is None
+    store(topic, append)
+    assert topic.committed(append) == [(0, 0), (0, 1), (0, 2)]
+    assert [each.offset for each in topic.batch_of(append.batches[0]).events] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])

@@ -55,10 +55,8 @@ def stored(fake: FakeKafka, partition: int = 0, topic: str = "t") -> list[int]:
     return ids([each for batch in log.batches for each in decode_records(batch, topic, partition).events])
 
 
-async def test_positions_and_events_carry_their_place(fake: FakeKafka, bus: KafkaBus) -> None:
-    sent = events(10)
-    assert await bus.append("t", sent) == [(0, offset) for offset in range(10)]
-    assert [(each.topic, each.partition, each.offset) for each in sent] == [("t", 0, n) for n in range(10)]
+async def test_positions_say_where_the_events_stand(fake: FakeKafka, bus: KafkaBus) -> None:
+    assert await bus.append("t", events(10)) == [(0, offset) for offset in range(10)]
     assert stored(fake) == list(range(10))
     assert await bus.append("t", []) == []
 
@@ -233,7 +231,7 @@ async def test_of_two_partitions_one_may_fail_alone(fake: FakeKafka, bus: KafkaB
         await bus.append("two", sent := events(20))
     positions = caught.value.detail["positions"]
     assert {position[0] for position in positions if position} == {0}
-    assert [each.offset >= 0 for each in sent] == [position is not None for position in positions]
+    assert sum(position is not None for position in positions) == len(stored(fake, 0, "two"))
 
 
 async def test_calls_keep_their_order_while_a_topic_is_looked_up(fake: FakeKafka, bus: KafkaBus) -> None:

@@ -526,7 +526,7 @@ async def test_readers_of_the_same_range_share_reads() -> None:
         counts = await asyncio.gather(*(drain(stream) for stream in streams))
         assert [sum(len(each.events) for each in found) for found in counts] == [1000] * 10
         assert rig.hub.log.reads == alone
-        assert rig.hub.log.shared > 10 * alone / 2
+        assert rig.hub.log.shared >= 10 * alone / 2
 
 
 async def test_the_metrics_say_what_readers_do() -> None:

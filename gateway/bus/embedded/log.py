@@ -179,7 +179,8 @@ class EmbeddedBus:
         there = self.topic(topic)
         if not events:
             return []
-        append = there.encode(events, self._partitioner)
+        append = there.encode(events, self._partitioner, keep=bool(self._listeners.of(topic)))
+        del events
         done: asyncio.Future[Sequence[Position]] = self._loop.create_future()
         append.done = done
         self._pending.add(done)

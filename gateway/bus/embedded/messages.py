@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class Outgoing(msgspec.Struct, gc=False):
     """One encoded batch on its way to the disk; the writer sets `position`.
 
-    `places` are the events' places in the append call.
+    `places` are the events' places in the append call; None for the events: nobody follows.
     """
 
     partition: int
@@ -26,7 +27,7 @@ class Outgoing(msgspec.Struct, gc=False):
     next_offset: int
     timestamp_ms: int
     body: bytearray
-    events: list[Event]
+    events: Sequence[Event] | None
     places: list[int]
     position: int = -1
 

@@ -18,7 +18,15 @@ from gateway.bus.embedded.recovery import Opened
 from gateway.bus.embedded.retention import segment_bytes
 from gateway.bus.embedded.segment import Segment
 from gateway.bus.embedded.settings import TopicFile
-from gateway.bus.records import EVENT_OVERHEAD, Partitioner, encode_records, encoded_size, set_base_offset
+from gateway.bus.records import (
+    EVENT_OVERHEAD,
+    Partitioner,
+    decode_records,
+    encode_records,
+    encoded_size,
+    set_base_offset,
+)
+from gateway.columns import take
 from gateway.errors import Fault, TooLarge, UnknownTopic
 from gateway.event import Event
 
@@ -85,28 +93,31 @@ class TopicLog:
     def bounds(self) -> list[Bounds]:
         return [Bounds(self.first(number), partition.next) for number, partition in enumerate(self.partitions)]
 
-    def encode(self, events: Sequence[Event], partitioner: Partitioner) -> Append:
-        """Encode one append call and assign its offsets. Raises TooLarge with nothing assigned."""
+    def encode(self, events: Sequence[Event], partitioner: Partitioner, *, keep: bool = True) -> Append:
+        """Encode one append call and assign its offsets. Raises TooLarge with nothing assigned.
+
+        `keep` the events for a tail; else they are decoded again should one come meanwhile.
+        """
         now = time.time_ns() // 1_000_000
         outgoing: list[Outgoing] = []
         for number, places in partitioner.split(events, len(self.partitions)).items():
             for at in range(0, len(places), BATCH_EVENTS):
                 some = places[at : at + BATCH_EVENTS]
-                part = [events[place] for place in some]
+                part = take(events, some)
                 body = encode_records(part, now, self.settings.compression)
                 if len(body) > self._max_event_bytes or self.settings.compression != "none":
                     self._check_sizes(part, events)
-                outgoing.append(Outgoing(number, 0, 0, now, body, part, some))
+                outgoing.append(Outgoing(number, 0, 0, now, body, part if keep else None, some))
         size = 0
         for out in outgoing:
             partition = self.partitions[out.partition]
             base = out.base_offset = partition.assigned
-            partition.assigned = out.next_offset = base + len(out.events)
+            partition.assigned = out.next_offset = base + len(out.places)
             set_base_offset(out.body, base)
             size += FRAME_HEADER + len(out.body)
         return Append(self.writer, self.generation, outgoing, size, None)
 
-    def _check_sizes(self, part: list[Event], events: Sequence[Event]) -> None:
+    def _check_sizes(self, part: Sequence[Event], events: Sequence[Event]) -> None:
         for event in part:
             size = encoded_size(event)
             if size > self._max_event_bytes:
@@ -133,10 +144,12 @@ class TopicLog:
     def batch_of(self, out: Outgoing) -> Batch:
         """What a tail gets of a durable batch: the very events, which now know where they stand."""
         name, number, now = self.name, out.partition, out.timestamp_ms
+        if out.events is None:
+            return decode_records(out.body, name, number, check=False)
         for offset, event in enumerate(out.events, out.base_offset):
             event.topic, event.partition, event.offset, event.timestamp_ms = name, number, offset, now
         size = len(out.body) + EVENT_OVERHEAD * len(out.events)
-        return Batch(name, number, out.base_offset, out.next_offset, out.events, size, now)
+        return Batch(name, number, out.base_offset, out.next_offset, list(out.events), size, now)
 
     def rolled(self, rolled: Rolled) -> Segment:
         """The active segment is closed, an empty one takes its place. Returns the closed one."""

@@ -77,15 +77,11 @@ def _refused(lane: Lane, flight: Parcel, code: int, produced: Produced | None) -
 
 
 def store(key: tuple[str, int], parcel: Parcel, produced: Produced) -> None:
-    """Write down where the events of a stored batch stand, in them and in their calls."""
-    topic, partition = key
-    offset = produced.base_offset
-    stamp = parcel.timestamp_ms if produced.timestamp < 0 else produced.timestamp
+    """Write down where the events of a stored batch stand, in their calls."""
+    partition, offset = key[1], produced.base_offset
     for part in parcel.parts:
-        events, positions = part.call.events, part.call.positions
+        positions = part.call.positions
         for place in part.places:
-            event = events[place]
-            event.topic, event.partition, event.offset, event.timestamp_ms = topic, partition, offset, stamp
             positions[place] = (partition, offset)
             offset += 1
         part.call.store(len(part.places))

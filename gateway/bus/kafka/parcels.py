@@ -13,7 +13,7 @@ import msgspec
 from gateway.bus.contract import Compression
 from gateway.bus.kafka.calls import Call
 from gateway.bus.records import HEADER_SIZE, enclose, encode_body, encoded_size, set_producer
-from gateway.event import Event
+from gateway.columns import data_at, take
 
 #: Uncompressed bytes that make a good batch: beyond it compression gains little.
 BATCH_BYTES = 1024 * 1024
@@ -69,9 +69,9 @@ class Parcel:
     def add(self, call: Call, places: Sequence[int]) -> int:
         """Take as many of the events as fit, in order; the result is how many. Raises Oversize."""
         room = min(BATCH_BYTES, self.form.max_bytes) - self.size
-        likely = 100 + len(call.events[places[0]].value or b"")
+        likely = 100 + len(data_at(call.events, places[0]) or b"")
         taken = min(len(places), max(1, room // likely))
-        body = encode_body(_events(call, places[:taken]), self.count)
+        body = encode_body(take(call.events, places[:taken]), self.count)
         while len(body) > room:
             # Only a lone event may exceed what is good; what is allowed, none.
             if taken == 1 and not self.count:
@@ -82,7 +82,7 @@ class Parcel:
             if taken <= 0 and self.count:
                 return 0
             taken = max(1, taken)
-            body = encode_body(_events(call, places[:taken]), self.count)
+            body = encode_body(take(call.events, places[:taken]), self.count)
         self._bodies.append(body)
         self.size += len(body)
         self.count += taken
@@ -113,9 +113,3 @@ def repack(parts: Sequence[Part], form: Form, most: int = 2**31) -> list[Parcel]
             if places and parcels[-1].count < most:
                 parcels.append(Parcel(form))
     return parcels
-
-
-def _events(call: Call, places: Sequence[int]) -> Sequence[Event]:
-    events = call.events
-    # A call whose events all go to one partition is the rule.
-    return events if len(places) == len(events) else [events[place] for place in places]
