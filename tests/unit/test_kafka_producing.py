@@ -228,7 +228,7 @@ async def test_of_two_partitions_one_may_fail_alone(fake: FakeKafka, bus: KafkaB
     topic = fake.create("two", 2)
     topic.partitions[1].produce = lambda batch: (errors.INVALID_RECORD, -1)  # type: ignore[method-assign]
     with pytest.raises(OutcomeUnknown, match="only") as caught:
-        await bus.append("two", sent := events(20))
+        await bus.append("two", events(20))
     positions = caught.value.detail["positions"]
     assert {position[0] for position in positions if position} == {0}
     assert sum(position is not None for position in positions) == len(stored(fake, 0, "two"))
