@@ -28,10 +28,10 @@ Figures = dict[str, float]
 @contextmanager
 def gateway(folder: Path, *flags: str) -> Iterator[tuple[psutil.Process, int]]:
     """A gateway as a user starts it; its process and the port of its HTTP door."""
+    log_of = () if "--kafka" in flags else ("--data", str(folder / "data"))
     command = [
-        sys.executable, "-m", "gateway.cli.main", "up", "--data", str(folder / "data"),
-        "--set", "listeners.http.port=0",
-        "--set", "listeners.admin.port=0", "--json", *flags,
+        sys.executable, "-m", "gateway.cli.main", "up", "--set", "listeners.http.port=0",
+        "--set", "listeners.admin.port=0", "--json", *log_of, *flags,
     ]  # fmt: skip
     log = (folder / "gateway.log").open("w+")
     with subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as child:
@@ -103,7 +103,7 @@ def bare_server() -> Iterator[tuple[psutil.Process, int]]:
 
 
 def say(what: str, value: float, unit: str, floor: str = "") -> None:
-    print(f"{what:<58}{value:>12,.0f} {unit:<10}{floor}", flush=True)
+    print(f"{what:<58}{value:>12,.0f} {unit:<11}{floor}", flush=True)
 
 
 def published(what: str, folder: Path, seconds: float, flags: Sequence[str], bare: float, target: float) -> None:
