@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bus.embedded import folder
 from gateway.bus.embedded.folder import FolderLock, make_folder, remove_folder, storage_error, write_file
 from gateway.errors import BusUnavailable, DiskFull
 
@@ -112,3 +113,21 @@ def test_on_a_full_disk_the_lock_is_taken_all_the_same(tmp_path: Path, monkeypat
     with pytest.raises(BusUnavailable, match="process unknown"):
         FolderLock(tmp_path).acquire()
     lock.release()
+
+
+def test_the_name_of_a_folder_that_was_there_is_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(folder, "sync_folder", synced.append)
+    make_folder(tmp_path)
+    assert synced == [tmp_path.parent]
+
+
+def test_a_folder_above_that_cannot_be_read_keeps_nobody_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(folder, "sync_folder", refused)
+    make_folder(tmp_path / "new")
+    assert (tmp_path / "new").is_dir()

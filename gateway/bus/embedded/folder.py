@@ -38,11 +38,18 @@ def sync_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, durably, if they are not there."""
+    """Make a folder and those above it, durably, if they are not there.
+
+    One that is there may have been made by hand a moment ago, or by a start that was killed before
+    its name was durable: so the name is synced all the same.
+    """
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
+    try:
         sync_folder(path.parent)
+    except PermissionError as error:
+        log.warning("the folder above cannot be synced", folder=str(path.parent), reason=error.strerror)
 
 
 def write_file(path: Path, data: bytes) -> None:
