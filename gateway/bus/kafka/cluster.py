@@ -69,7 +69,7 @@ class Cluster:
         self.on_changes: list[OnChanges] = []
         """Called after each refresh, with what changed (often nothing)."""
         self.on_ready: list[Callable[[BusHealth], None]] = []
-        self._reasons: tuple[str, ...] = ("not started",)
+        self._reasons: tuple[str, ...] = (f"Kafka at {bootstrap} has not answered yet",)
         self._bootstrap = parse_bootstrap(bootstrap)
         self._client_id = client_id
         self._options = connection_options(security)
