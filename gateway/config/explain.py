@@ -37,7 +37,7 @@ _MESSAGES = {
 def validate(
     model: type[_M], value: Any, document: Document, path: KeyPath, *, folder: object = None, also: Iterable[str] = ()
 ) -> _M | None:
-    """An instance of `model`, or None when there are faults, which are then in the document.
+    """An instance of `model`. Faults go to the document; then it is what can be salvaged, or None.
 
     `also` are keys that are known though the model does not have them.
     """
@@ -46,7 +46,18 @@ def validate(
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_context=True):
             _explain(model, detail, document, path, also)
-        return None
+        return salvage(model, value, folder=folder)
+
+
+def salvage(model: type[_M], value: Any, *, folder: object = None) -> _M | None:
+    """What is good of a faulty value, with the defaults in place of the rest; None when a model does not allow it.
+
+    `Document.known` tells which keys are good.
+    """
+    try:
+        return model.model_validate(value, context={"folder": folder, "salvage": True})
+    except ValidationError:
+        return None  # its faults were told; a plug-in's own settings may have required keys without a stand-in
 
 
 def _explain(
@@ -59,10 +70,11 @@ def _explain(
     context = detail.get("ctx", {})
     suggestion = None
     if detail["type"] == "extra_forbidden":
-        message = "unknown key"
         known = _fields(model, location[:-1])
-        suggestion = closest(location[-1], [*known, *also] if len(location) == 1 else known)
-    elif detail["type"] == "literal_error":
+        meant = closest(location[-1], [*known, *also] if len(location) == 1 else known)
+        document.slip(where, "unknown key", meant)
+        return
+    if detail["type"] == "literal_error":
         options = _options(context["expected"])
         message = "expected " + " or ".join(filter(None, (", ".join(options[:-1]), options[-1])))
         suggestion = None if where in document.hidden else closest(detail["input"], options)

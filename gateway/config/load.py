@@ -53,8 +53,8 @@ def load(
     apply_overrides(document, overrides, data, kafka)
     interpolate(document, os.environ if environment is None else environment, folder)
     built = build(document, plugins or {}, folder)
-    for where, message in check(built.config, built.broken):
-        document.fault(where, message)
+    for where, message in list(check(built.config, document.known)):
+        document.fault(document.spelled(where), message)
     if document.faults:
         raise ConfigError(document.faults)
     return Loaded(built.config, tuple(built.notes))

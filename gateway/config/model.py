@@ -10,15 +10,17 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     SecretStr,
     SerializeAsAny,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -74,15 +76,29 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    @model_validator(mode="before")
+    STAND_INS: ClassVar[Mapping[str, Any]] = {}
+    """Values for required keys that are missing or wrong, when the rest is looked at all the same (`salvage`)."""
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
+    def _salvaged(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         # A section whose keys are all commented out is null in YAML.
-        return {} if value is None else value
+        value = {} if value is None else value
+        try:
+            return handler(value)
+        except ValidationError as error:
+            if not (info.context or {}).get("salvage"):
+                raise
+            # Nested sections have salvaged themselves: what is wrong now is a key of this one.
+            wrong = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
+            good = {key: item for key, item in value.items() if key not in wrong} if isinstance(value, dict) else {}
+            return handler({**cls.STAND_INS, **good})
 
 
 class TlsSettings(Section):
     """PEM files; `client_ca` demands client certificates signed by it."""
+
+    STAND_INS: ClassVar[Mapping[str, Any]] = {"certificate": ".", "key": "."}
 
     certificate: FilePath
     key: FilePath
@@ -185,6 +201,8 @@ class KafkaSecurity(Section):
 
 class KafkaBus(Section):
     """The log in Apache Kafka, shared by any number of instances."""
+
+    STAND_INS: ClassVar[Mapping[str, Any]] = {"bootstrap": "unknown:9092"}
 
     kind: Literal["kafka"] = "kafka"
     bootstrap: Annotated[tuple[str, ...], BeforeValidator(_comma_list)] = Field(min_length=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,10 +54,9 @@ class PluginInfo(msgspec.Struct, frozen=True):
 
 
 class Built(msgspec.Struct):
-    """The configuration; sections that have faults stand at their defaults and are named in `broken`."""
+    """The configuration. What has faults stands at its defaults; `Document.known` tells what that is."""
 
     config: Config
-    broken: set[str]
     notes: list[str]
 
 
@@ -71,7 +70,6 @@ class _Builder:
         self._document = document
         self._plugins = plugins
         self._folder = folder
-        self._broken: set[str] = set()
         self._notes: list[str] = []
 
     def build(self) -> Built:
@@ -91,16 +89,13 @@ class _Builder:
                 sections[name] = getattr(single, name) if single else None
         known = [*Config.model_fields, *(path[0] for path in NOT_YET)]
         for key in value:
-            self._document.fault((key,), "unknown key", closest(key, map(str, known)))
+            self._document.slip((key,), "unknown key", closest(key, map(str, known)))
         present = {name: section for name, section in sections.items() if section is not None}
-        return Built(Config(**present), self._broken, self._notes)
+        return Built(Config(**present), self._notes)
 
-    def _section(self, model: type[_M], value: Any, path: KeyPath) -> _M | None:
-        also = [str(known[-1]) for known in NOT_YET if known[:-1] == path]
-        built = validate(model, value, self._document, path, folder=self._folder, also=also)
-        if built is None:
-            self._broken.add(str(path[0]) if path else "")
-        return built
+    def _section(self, model: type[_M], value: Any, path: KeyPath, also: Iterable[str] = ()) -> _M | None:
+        not_yet = [str(known[-1]) for known in NOT_YET if known[:-1] == path]
+        return validate(model, value, self._document, path, folder=self._folder, also=[*not_yet, *also])
 
     def _take_out(self, holder: Any, path: KeyPath, what: str, at: KeyPath = ()) -> None:
         """Remove a key that is not built yet; with a value in it, that is a fault."""
@@ -113,18 +108,17 @@ class _Builder:
         if not isinstance(value, dict):
             return self._section(EmbeddedBus, value, ("bus",))
         kind = value.get("kind", "embedded")
-        model = _BUSES.get(kind) if isinstance(kind, str) else None
-        if model is None:
-            self._document.fault(("bus", "kind"), "expected embedded or kafka", closest(kind, _BUSES))
-            self._broken.add("bus")
-            return None
-        others = {name for other in _BUSES.values() if other is not model for name in other.model_fields}
-        for key in [key for key in value if key in others - model.model_fields.keys()]:
-            other = "kafka" if kind == "embedded" else "embedded"
+        if not isinstance(kind, str) or kind not in _BUSES:
+            # The other keys are checked all the same: against the kind that was probably meant.
+            meant = closest(kind, _BUSES)
+            self._document.fault(("bus", "kind"), "expected embedded or kafka", meant)
+            kind = meant or max(_BUSES, key=lambda each: len(value.keys() & _BUSES[each].model_fields.keys()))
+        model, other = _BUSES[kind], "kafka" if kind == "embedded" else "embedded"
+        others = _BUSES[other].model_fields.keys() - model.model_fields.keys()
+        for key in [key for key in value if key in others]:
             self._document.fault(("bus", key), f"belongs to the bus of kind {other}; this one is {kind}")
-            self._broken.add("bus")
         known = {key: item for key, item in value.items() if not self._document.faulty(("bus", key))}
-        return self._section(model, known, ("bus",))
+        return self._section(model, known, ("bus",), others)
 
     def _topics(self, value: Any) -> TopicsConfig | None:
         if value is not None and not isinstance(value, dict):
@@ -138,40 +132,43 @@ class _Builder:
 
     def _topic(self, name: str, value: Any) -> TopicConfig | None:
         path: KeyPath = ("topics", name)
+        legal = True
         try:
             check_topic(name)
         except InvalidAddress as error:
+            legal = False
             hint = "auto_create" if closest(name, ["auto_create"]) and not isinstance(value, dict) else None
             self._document.fault(path, error.message, hint)
-            return None
-        if isinstance(value, bool):
+        if legal and isinstance(value, bool):
             # A topic is a mapping; a truth value is a slip of the one switch that stands here.
             self._document.fault(path, "expected a mapping", closest(name, ["auto_create"]))
+        if isinstance(value, bool) or not (legal or isinstance(value, dict)):
             return None
         for key, what in NOT_YET_PER_TOPIC.items():
             self._take_out(value, (key,), what, path)
-        return self._section(TopicConfig, value, path)
+        topic = self._section(TopicConfig, value, path)
+        return topic if legal else None
 
     def _listeners(self, value: Any) -> dict[str, tuple[ListenerSettings, ...]] | None:
         if value is not None and not isinstance(value, dict):
             self._document.fault(("listeners",), "expected a mapping of listener names")
-            self._broken.add("listeners")
             return None
         given = value or {}
-        for name in given:
+        for name, entry in given.items():
             if name not in self._plugins and name not in LISTENERS:
-                known = {*self._plugins, *LISTENERS}
-                self._document.fault(("listeners", name), "unknown listener", closest(name, sorted(known)))
+                meant = closest(name, sorted({*self._plugins, *LISTENERS}))
+                self._document.slip(("listeners", name), "unknown listener", meant)
+                if meant is not None and meant in self._plugins:
+                    self._listener(meant, entry, ("listeners", name))
         for name in LISTENERS:
             if name not in self._plugins and given.get(name, {}) is not None:
                 self._notes.append(f"listeners.{name}: off: not installed")
-        return {name: self._listener(name, given.get(name, {})) for name in self._plugins}
+        return {name: self._listener(name, given.get(name, {}), ("listeners", name)) for name in self._plugins}
 
-    def _listener(self, name: str, value: Any) -> tuple[ListenerSettings, ...]:
+    def _listener(self, name: str, value: Any, path: KeyPath) -> tuple[ListenerSettings, ...]:
         """One mapping or a list of them; None is off."""
         if value is None:
             return ()
-        path: KeyPath = ("listeners", name)
         if isinstance(value, list):
             entries = [self._entry(name, entry, (*path, index)) for index, entry in enumerate(value)]
         else:

@@ -78,6 +78,8 @@ def parse_yaml_value(text: str, document: Document, path: KeyPath) -> Any:
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or error.context or "not YAML"
+    if r"'\t'" in problem:
+        return "a tab: YAML is indented, and its values are set apart, with blanks only"
     if "undefined alias" in problem:
         return "a value that begins with '*' must be quoted (it is read as an alias, which is not defined)"
     if "could not find expected ':'" in problem:

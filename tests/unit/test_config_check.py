@@ -25,8 +25,9 @@ from gateway.config.model import (
 )
 
 
-def said(config: Config, broken: set[str] | None = None) -> dict[str, str]:
-    return {path_text(path): message for path, message in check(config, broken or set())}
+def said(config: Config, unknown: set[str] | None = None) -> dict[str, str]:
+    found = check(config, lambda path: not any(path_text(path[:n]) in (unknown or ()) for n in range(1, len(path) + 1)))
+    return {path_text(path): message for path, message in found}
 
 
 def listening(*where: tuple[str, int], auth: AuthConfig | None = None) -> Config:
@@ -46,8 +47,24 @@ def test_a_listener_off_loopback_must_be_permitted_in_writing(host: str) -> None
     assert said(listening((host, 1), auth=AuthConfig(anonymous=True))) == {}
 
 
-def test_a_broken_section_causes_no_further_faults() -> None:
-    assert said(listening(("0.0.0.0", 1), auth=AuthConfig()), {"auth"}) == {}
+def test_what_is_not_known_causes_no_further_faults(pem: Path) -> None:
+    exposed = listening(("0.0.0.0", 1), auth=AuthConfig())
+    for unknown in ("auth", "auth.anonymous", "auth.authenticators", "listeners.http.host"):
+        assert said(exposed, {unknown}) == {}
+    for unknown in ("listeners.mqtt", "listeners.http.port", "listeners.http.tls"):
+        assert said(listening(("::1", 1), ("::1", 1)), {unknown}) == {}
+    tls = with_tls(TlsSettings(certificate=pem / "no.pem", key=pem / "no.key"))
+    assert list(said(tls, {"listeners.http.tls.key"})) == ["listeners.http.tls.certificate"]
+    assert said(with_tls(TlsSettings(certificate=pem / "one.pem", key=pem / "no")), {"listeners.http.tls.key"}) == {}
+    assert said(Config(workers=2), {"bus.kind"}) == {}
+    assert said(Config(bus=EmbeddedBus(path=pem / "junk")), {"bus.path"}) == {}
+    large = Config(limits=Limits(event=2**26, body=2**25, memory=2**20, stream_buffer=2**21))
+    assert said(large, {"limits.event", "limits.memory"}) == {}
+    topics = TopicsConfig(create={"a": TopicConfig(replication=3)})
+    assert said(Config(topics=topics), {"topics.a.replication"}) == {}
+    security = KafkaSecurity(protocol="SASL_SSL", ca=pem / "none", key=pem / "one.key")
+    bus = KafkaBus(bootstrap=("a:1",), security=security)
+    assert list(said(Config(bus=bus), {"bus.security.mechanism", "bus.security.certificate"})) == ["bus.security.ca"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,11 @@ class _Mqtt(ListenerSettings):
 
 PLUGINS = {"http": PluginInfo(WebListenerSettings, 8080), "mqtt": PluginInfo(_Mqtt, 1883, 8883)}
 
+EXPOSED = (
+    "0.0.0.0 can be reached from other machines, but no authenticator is configured: "
+    "set auth.anonymous: true to let anybody read and publish, or use host: 127.0.0.1"
+)
+
 
 def loaded(folder: Path, text: str, *, name: str = "linkspan.yaml", **flags: object) -> Loaded:
     (folder / name).write_text(text)
@@ -56,7 +61,7 @@ def test_all_faults_come_at_once_by_line_with_suggestions(tmp_path: Path) -> Non
 bus:
   kind: kafca
 listeners:
-  htpp: {}
+  htpp: {prot: 1}
   http:
     prot: 80
     host: 0.0.0.0
@@ -69,7 +74,7 @@ limits:
   batch: no
 topics:
   auto_creat: true
-  a/b: {}
+  a/b: {partition: 3}
   signals:
     partitions: 0
     retention: {time: 7d, byte: 1}
@@ -80,9 +85,12 @@ subscriptons: {}
 workers: some
 """
     assert faults(tmp_path, text, overrides=["limits.page=x", "listeners.http.tsl=1"]) == [
+        "2: bus.bootstrap: is required",
         "3: bus.kind: expected embedded or kafka (did you mean 'kafka'?)",
         "5: listeners.htpp: unknown listener (did you mean 'http'?)",
+        "5: listeners.htpp.prot: unknown key (did you mean 'port'?)",
         "7: listeners.http.prot: unknown key (did you mean 'port'?)",
+        f"8: listeners.http.host: {EXPOSED}",
         "9: listeners.mqtt.keep_alive: must be at most 65535",
         "11: listeners.admin.port: the variable ADMIN_PORT is not set (${ADMIN_PORT:-default} gives a default)",
         "13: limits.body: '5MG' is not a size: write a number and a unit, such as 64KiB, 16MiB or 10GiB",
@@ -90,6 +98,7 @@ workers: some
         '15: limits.batch: bare no is not a truth value here: write false, or "no" for text',
         "17: topics.auto_creat: expected a mapping (did you mean 'auto_create'?)",
         "18: topics.a/b: 'a/b' is not a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -",
+        "18: topics.a/b.partition: unknown key (did you mean 'partitions'?)",
         "20: topics.signals.partitions: must be at least 1",
         "21: topics.signals.retention.byte: unknown key (did you mean 'bytes'?)",
         "22: topics.signals.cleanup: expected delete or compact (did you mean 'compact'?)",
@@ -100,6 +109,72 @@ workers: some
         "--set limits.page: expected a whole number",
         "--set listeners.http.tsl: unknown key (did you mean 'tls'?)",
     ]
+
+
+def test_a_bus_of_an_unknown_kind_is_checked_as_the_one_that_was_probably_meant(tmp_path: Path) -> None:
+    assert faults(tmp_path, "bus: {kind: kafak, durabilty: os, segment: 5MG}") == [
+        "1: bus.bootstrap: is required",
+        "1: bus.durabilty: unknown key (did you mean 'durability'?)",
+        "1: bus.kind: expected embedded or kafka (did you mean 'kafka'?)",
+        "1: bus.segment: belongs to the bus of kind embedded; this one is kafka",
+    ]
+    assert faults(tmp_path, "bus: {kind: file, durabilty: os, segment: 5MG}") == [
+        "1: bus.durabilty: unknown key (did you mean 'durability'?)",
+        "1: bus.kind: expected embedded or kafka",
+        "1: bus.segment: '5MG' is not a size: write a number and a unit, such as 64KiB, 16MiB or 10GiB",
+    ]
+    assert faults(tmp_path, "bus: {kind: 7, bootstrap: a, security: {protocol: SASL_SSL}}") == [
+        "1: bus.bootstrap: expected HOST:PORT, or several with commas between them",
+        "1: bus.kind: expected embedded or kafka",
+        "1: bus.security.mechanism: is required with protocol SASL_SSL",
+    ]
+
+
+def test_what_does_not_fit_together_is_said_beside_other_faults(tmp_path: Path) -> None:
+    text = """
+auth: {anonymous: maybe}
+listeners:
+  http: {port: 99, host: 0.0.0.0, prot: 5}
+  mqtt:
+  - port: 99
+    host: 0.0.0.0
+    tls: {certificate: none.pem}
+  admin: {port: x}
+limits: {page: x, event: 2MiB, body: 1MiB}
+workers: 2
+topics: {a: {replication: 3, partitions: x}}
+telemetry: 5
+"""
+    assert faults(tmp_path, text) == [
+        "2: auth.anonymous: expected true or false",
+        "4: listeners.http.prot: unknown key (did you mean 'port'?)",
+        "6: listeners.mqtt[0].port: port 99 is also the port of listener http on 0.0.0.0",
+        "8: listeners.mqtt[0].tls.certificate: the file none.pem does not exist",
+        "8: listeners.mqtt[0].tls.key: is required",
+        "9: listeners.admin.port: expected a whole number",
+        "10: limits.event: is larger than limits.body, 1MiB: no such event could arrive",
+        "10: limits.page: expected a whole number",
+        "11: workers: the embedded log is written by one process alone; several workers need bus.kind: kafka",
+        "12: topics.a.partitions: expected a whole number",
+        "12: topics.a.replication: the embedded log keeps one copy; replication needs bus.kind: kafka",
+        "13: telemetry: expected a mapping",
+    ]
+    same = "limits: {page: x}\nlisteners:\n  http: {port: 99}\n  admin: {port: 99, allowed_host: []}\n"
+    assert "4: listeners.admin.port: port 99 is also the port of listener http on 127.0.0.1" in faults(tmp_path, same)
+
+
+def test_a_slip_causes_no_false_faults(tmp_path: Path) -> None:
+    for text, fault in {
+        "listeners:\n  http: {prot: 1}\n  mqtt: {port: 8080}": "2: listeners.http.prot: unknown key",
+        "auht: {anonymous: true}\nlisteners: {http: {host: '::'}}": "1: auht: unknown key",
+        "auth: {anonymus: true}\nlisteners: {http: {host: '::'}}": "1: auth.anonymus: unknown key",
+        "listeners:\n  htpp: {port: 81}\n  mqtt: {port: 8080}": "2: listeners.htpp: unknown listener",
+        "listeners: {http: [{port: x}], mqtt: {port: 8080}}": "1: listeners.http[0].port: expected a whole number",
+        "limits: {bod: 2MiB, event: 20MiB}\nbus: {segment: 1GiB}": "1: limits.bod: unknown key",
+        "workers: 2\nbus: {knd: kafka}": "2: bus.knd: unknown key",
+    }.items():
+        [found] = faults(tmp_path, text)
+        assert found.partition(" (did")[0] == fault
 
 
 def test_a_toml_file_has_its_lines_too(tmp_path: Path) -> None:

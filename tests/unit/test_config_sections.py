@@ -6,18 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.model import Config, ListenerSettings
+from gateway.config.model import Config, ListenerSettings, TopicConfig
 from gateway.config.sections import NOT_YET, PluginInfo, build
 from gateway.config.yaml_lines import parse_yaml
 
 
-def test_a_broken_section_is_named_and_the_others_are_kept() -> None:
-    document = parse_yaml("bus: {kind: x}\nlimits: {page: 5}\ntopics: {a: {partitions: x}, b: {}}\n", "f")
-    built = build(document, {}, Path())
-    assert built.broken == {"bus", "topics"}
-    assert built.config.limits.page == 5
-    assert set(built.config.topics.create) == {"b"}
-    assert built.config.bus == Config().bus
+def test_what_is_faulty_stands_at_its_default_and_the_rest_is_kept() -> None:
+    text = (
+        "bus: {kind: x}\nlimits: {page: 5, body: x}\ntopics: {a: {partitions: x, replication: 2}, b/c: {}}\nworkers: x"
+    )
+    document = parse_yaml(text, "f")
+    config = build(document, {}, Path()).config
+    assert (config.limits.page, config.limits.body, config.workers) == (5, Config().limits.body, 1)
+    assert config.topics.create == {"a": TopicConfig(replication=2)}
+    assert config.bus == Config().bus
+    assert document.known(("limits", "page"))
+    assert not document.known(("limits", "body"))
 
 
 def test_every_key_of_the_design_is_known() -> None:

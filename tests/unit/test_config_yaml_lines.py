@@ -152,3 +152,18 @@ def test_a_flag_value_is_one_yaml_value() -> None:
 def test_no_text_at_all_makes_it_raise(text: str) -> None:
     document = parse_yaml(text, "f")
     assert isinstance(document.value, dict)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a:\n\tb: 1\n", 2),
+        ("a:\n  b: 1\n\n# c\n\tc: 2\nd: 3\n", 5),
+        ("a: {b: 1,\n\tc: 2}\n", 2),
+        ("a: 1\nb:\t2\n", 2),
+        ("a:\n  - 1\n  \t- 2\n", 3),
+        ("a: 1\r\nb:\r\n\tc: 1\r\n", 3),
+    ],
+)
+def test_a_tab_is_called_a_tab(text: str, line: int) -> None:
+    assert said(text) == [f"f:{line}: a tab: YAML is indented, and its values are set apart, with blanks only"]

@@ -60,7 +60,8 @@ def test_there_are_examples() -> None:
 def test_the_faults_that_are_shown_are_those_that_are_said(tmp_path: Path) -> None:
     path = tmp_path / "linkspan.yaml"
     path.write_text(
-        "\n\nbus: {kind: kafca}\nlisteners:\n  http:\n    port: 1\n    prot: 1\n\n\n\n\nlimits:\n  body: 5MG\n"
+        "\n\nbus: {kind: kafca, bootstrap: a:1}\nlisteners:\n  http:\n    port: 1\n    prot: 1\n"
+        "\n\n\n\nlimits:\n  body: 5MG\n"
     )
     with pytest.raises(ConfigError) as caught:
         load(path, plugins=PLUGINS, overrides=["limits.page=x"])
