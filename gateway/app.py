@@ -33,8 +33,10 @@ from gateway.plugin import BoundAddress, Listener, Plugin
 from gateway.topics import TABLE, TopicDefaults, Topics
 from gateway.version import VERSION
 
-#: Seconds that a start waits for the bus before it serves without it, saying so.
-PATIENCE = 5.0
+#: Seconds that a start waits for Kafka, and for what is made on the log, before it opens the doors without them.
+START_WAIT = 1.0
+#: Seconds that one attempt to make the configured topics waits for the log, and the pause after it.
+ATTEMPT = 5.0
 RETRY = 1.0
 
 _log = structlog.get_logger("linkspan")
@@ -78,6 +80,8 @@ class App:
         self._admins: list[AdminServer] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._missing = dict(config.topics.create)
+        self._failed: list[str] = []
+        self._started = False
 
     @classmethod
     def build(cls, loaded: Loaded, plugins: Mapping[str, Plugin]) -> App:
@@ -98,7 +102,7 @@ class App:
     # Its life
 
     async def start(self) -> list[BoundAddress]:
-        """Open the bus, then the doors; return where they can be reached.
+        """Open the admin listener, the bus, then the doors; return where they can be reached.
 
         A Kafka that is out of reach does not prevent a start: readiness says so until it is
         back. Raises BusUnavailable or CorruptData for an embedded log that cannot be opened,
@@ -106,16 +110,21 @@ class App:
         """
         register_build_info(self.metrics, VERSION)
         self._watch_health()
-        await self.bus.start()
+        # First of all, so that whoever watches the process sees that it lives, and why it is not ready.
+        await self._open_admins()
+        deadline = time.monotonic() + START_WAIT
+        await self._open_bus(deadline)
         self.hub.listen(self._topic_changed)
         self.hub.start()
         self.table.start()
         self.topics.start()
-        await self._settle()
+        await self._settle(deadline)
         self._spawn("loop watch", watch_loop(self.metrics))
         self._spawn("certificates", self._tls.watch())
         await self._open_doors()
         self.health.phase = Phase.SERVING
+        self._started = True
+        _log.info("started", version=VERSION, addresses=[address.url for address in self.addresses])
         return self.addresses
 
     async def drain(self) -> None:
@@ -142,6 +151,9 @@ class App:
         for part in (self.ingress.close, self.reader.close, self.topics.close, self.table.close, self.hub.close):
             await self._quietly(part)
         await self._quietly(self.bus.close)
+        if self._started:
+            self._started = False
+            _log.info("stopped", version=VERSION)
 
     async def _quietly(self, close: Callable[[], Any]) -> None:
         try:
@@ -151,8 +163,13 @@ class App:
             _log.error("close_failed", exc_info=error)
 
     def _watch_health(self) -> None:
-        self.health.watch("bus", lambda: self.bus.health().reasons)
+        self.health.watch("bus", lambda: self.bus.health().reasons, lambda: self.bus.health().degraded)
         self.health.watch("topics", self._table_reasons)
+        self.metrics.gauge_function(
+            "linkspan_bus_degraded",
+            "What the bus refuses while it serves the rest, such as damaged topics.",
+            lambda: len(self.bus.health().degraded),
+        )
 
     def _table_reasons(self) -> list[str]:
         reasons = [] if self.table.loaded else [f"table {TABLE} is loading: {self.table.fault or 'reading'}"]
@@ -160,18 +177,30 @@ class App:
             reasons.append(f"configured topics are not made yet: {', '.join(sorted(self._missing))}")
         return reasons
 
-    async def _settle(self) -> None:
+    async def _open_bus(self, deadline: float) -> None:
+        """The embedded log is open on return; a Kafka that does not answer goes on connecting in the background."""
+        if isinstance(self.config.bus, EmbeddedBus):
+            await self.bus.start()
+            return
+        opening = self._spawn("bus start", self.bus.start())
+        await asyncio.wait({opening}, timeout=max(0.0, deadline - time.monotonic()))
+
+    async def _settle(self, deadline: float) -> None:
         """Make the configured topics; what is not there in time goes on in the background."""
         making = self._spawn("configured topics", self._make_topics())
-        done, _ = await asyncio.wait({making}, timeout=PATIENCE)
+        done, _ = await asyncio.wait({making}, timeout=max(0.0, deadline - time.monotonic()))
         if not done:
-            reasons = "; ".join(f"{reason.part}: {reason.message}" for reason in self.health.readiness().reasons)
-            _log.warning("bus_not_ready", reasons=reasons, going_on="serving; requests that need the bus are refused")
+            reasons = [reason for reason in self.health.readiness().reasons if reason.part != "gateway"]
+            _log.warning(
+                "started_without_log",
+                waiting_for="; ".join(f"{reason.part}: {reason.message}" for reason in reasons),
+                meanwhile="requests that need the log are refused, and /health/ready says why",
+            )
 
     async def _make_topics(self) -> None:
         while True:
             try:
-                await self.table.wait(PATIENCE)
+                await self.table.wait(ATTEMPT)
                 await self._make_missing()
                 return
             except BusUnavailable as error:
@@ -192,21 +221,24 @@ class App:
                     continue  # it stays in `_missing`, and readiness says so
             del self._missing[name]
 
-    async def _open_doors(self) -> None:
-        failed: list[str] = []
+    async def _open_admins(self) -> None:
         for settings in self.config.listeners.get("admin", ()):
             assert isinstance(settings, AdminSettings)
             try:
                 await self._open_admin(settings)
             except (OSError, ValueError) as error:
-                failed.append(_why_not("admin", settings, error))
+                # Told together with the doors that cannot be opened either.
+                self._failed.append(_why_not("admin", settings, error))
+
+    async def _open_doors(self) -> None:
+        """Raises StartFailed with every listener that cannot be served."""
         for name, settings, listener in self._listeners:
             try:
                 self.addresses += await listener.start()
             except (OSError, ValueError) as error:
-                failed.append(_why_not(name, settings, error))
-        if failed:
-            raise StartFailed("; ".join(failed))
+                self._failed.append(_why_not(name, settings, error))
+        if self._failed:
+            raise StartFailed("; ".join(self._failed))
 
     async def _open_admin(self, settings: AdminSettings) -> None:
         tls = self.tls(settings)
@@ -275,10 +307,22 @@ async def run(app: App, ready: Callable[[list[BoundAddress]], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
     try:
-        addresses = await app.start()
-        tune_collector()
-        ready(addresses)
-        await stop.wait()
+        starting = loop.create_task(app.start(), name="start")
+        stopping = loop.create_task(stop.wait(), name="first signal")
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            # A log that takes long to open is not waited for by somebody who wants it to end.
+            starting.cancel()
+            stopping.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            return
+        try:
+            addresses = starting.result()
+            tune_collector()
+            ready(addresses)
+            await stopping
+        finally:
+            stopping.cancel()
         draining = loop.create_task(app.drain(), name="drain")
         impatient = loop.create_task(again.wait(), name="second signal")
         await asyncio.wait({draining, impatient}, return_when=asyncio.FIRST_COMPLETED)

@@ -111,11 +111,16 @@ class TopicHealth(msgspec.Struct, frozen=True):
 
 
 class BusHealth(msgspec.Struct, frozen=True):
-    """`ready` with the reasons why not. `detail` holds figures for people (bytes, topics...)."""
+    """`ready` with the reasons why not. `detail` holds figures for people (bytes, topics...).
+
+    `degraded` says what is refused while all else is served, such as a damaged topic; it does not
+    stand in the way of `ready`.
+    """
 
     ready: bool
     reasons: tuple[str, ...] = ()
     detail: dict[str, str | int | float] = {}
+    degraded: tuple[str, ...] = ()
 
 
 class TopicChange(Enum):

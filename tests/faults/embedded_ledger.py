@@ -67,8 +67,7 @@ class Ledger:
         bus = EmbeddedBus(folder, maintenance_interval=3600, **SETTINGS)  # type: ignore[arg-type]
         await bus.start()
         try:
-            if reasons := bus.health().reasons:
-                self.faults.extend(reasons)
+            self.faults.extend(bus.health().reasons + bus.health().degraded)
             names = set(await bus.topics())
             self.faults += [f"topic {name} is lost" for name in sorted(self._epochs.keys() - names)]
             self.faults += [f"topic {name} was deleted and is back" for name in sorted(self._gone & names)]

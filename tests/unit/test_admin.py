@@ -65,6 +65,7 @@ async def test_ready_says_why_not(gateway: _Gateway, client: httpx.AsyncClient) 
     assert answer.status_code == 503
     assert answer.json() == {
         "ready": False, "phase": "starting", "reasons": [{"part": "gateway", "message": "starting"}],
+        "degraded": [],
     }  # fmt: skip
     gateway.health.phase = Phase.SERVING
     gateway.health.watch("bus", lambda: ["no broker answers"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from auth.principal import ANONYMOUS
 from gateway import app as module
@@ -193,7 +194,7 @@ async def test_a_topic_that_the_bus_refuses_keeps_it_from_being_ready(
 async def test_without_its_bus_it_serves_says_why_and_recovers(
     bus: MemoryBus, closing: Callable[[App], App], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "START_WAIT", 0.05)
     monkeypatch.setattr(module, "RETRY", 0.01)
 
     async def start() -> None:
@@ -201,13 +202,112 @@ async def test_without_its_bus_it_serves_says_why_and_recovers(
 
     monkeypatch.setattr(bus, "start", start)
     app = closing(build(Doors(), config=CONFIG, folder=tmp_path))
-    await app.start()
+    with capture_logs() as logs:
+        await app.start()
+    [waiting] = [entry for entry in logs if entry["event"] == "started_without_log"]
+    assert "bus: no broker answers" in waiting["waiting_for"]
     answer = await get(app, "/health/ready")
     assert answer.status_code == 503
     assert "no broker answers" in answer.text
     bus.back()
     await eventually(lambda: app.health.readiness().ready)
     await app.topics.get("made", ANONYMOUS)
+
+
+async def test_a_bus_that_hangs_is_waited_for_a_moment_with_the_admin_listener_open(
+    bus: MemoryBus, closing: Callable[[App], App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "START_WAIT", 0.5)
+    there = asyncio.Event()
+    seen: list[tuple[int, int, str]] = []
+
+    async def start() -> None:
+        bus.away("nobody answers yet")
+        live, ready = await get(app, "/health/live"), await get(app, "/health/ready")
+        seen.append((live.status_code, ready.status_code, ready.text))
+        await there.wait()
+
+    monkeypatch.setattr(bus, "start", start)
+    doors = Doors()
+    plugins = {"http": doors}
+    given = ["listeners.admin.port=0"]
+    app = closing(App.build(load(overrides=given, kafka="127.0.0.1:9", plugins=infos(plugins)), plugins))
+    addresses = await asyncio.wait_for(app.start(), 5)
+    assert [address.listener for address in addresses] == ["admin", "http"]
+    [(live, ready, text)] = seen
+    assert (live, ready) == (200, 503)
+    assert "starting" in text
+    assert "nobody answers yet" in text
+    there.set()
+    bus.back()
+    await eventually(lambda: app.health.readiness().ready)
+
+
+async def test_the_admin_listener_answers_while_the_embedded_log_is_being_opened(
+    bus: MemoryBus, closing: Callable[[App], App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "START_WAIT", 0.0)
+    opened = asyncio.Event()
+
+    async def start() -> None:
+        await opened.wait()
+
+    monkeypatch.setattr(bus, "start", start)
+    doors = Doors()
+    app = closing(build(doors))
+    starting = asyncio.create_task(app.start())
+    await eventually(lambda: app.addresses)
+    assert (await get(app, "/health/live")).status_code == 200
+    assert (await get(app, "/health/ready")).status_code == 503
+    assert doors.made[0].life == []
+    opened.set()
+    await starting
+
+
+async def test_a_signal_ends_a_start_that_takes_long(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(bus, "start", start)
+    plugin = Doors()
+    await asyncio.wait_for(run(build(plugin), lambda _: pytest.fail("it did not start")), 10)
+    assert plugin.made[0].life == ["close"]
+
+
+async def test_start_and_stop_are_logged_once(bus: MemoryBus) -> None:
+    app = build(Doors())
+    with capture_logs() as logs:
+        await app.start()
+        await app.drain()
+        await app.close()
+        await app.close()
+    assert [entry["event"] for entry in logs] == ["started", "draining", "stopped"]
+    assert logs[0]["version"]
+    assert [url.partition(":")[0] for url in logs[0]["addresses"]] == ["http", "fake"]
+
+
+async def test_a_damaged_topic_is_told_everywhere_and_keeps_nobody_out(
+    closing: Callable[[App], App], tmp_path: Path
+) -> None:
+    app = build(Doors(), "topics.auto_create=true", folder=tmp_path / "data")
+    await app.start()
+    event = Event({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, b"x")
+    await app.ingress.submit("good", [event], ANONYMOUS)
+    await app.close()
+    (tmp_path / "data" / "topics" / "stray").mkdir()
+    with capture_logs() as logs:
+        app = closing(build(Doors(), folder=tmp_path / "data"))
+        await app.start()
+    assert "stray" in [entry.get("topic") for entry in logs]
+    ready = await get(app, "/health/ready")
+    assert ready.status_code == 200
+    [degraded] = ready.json()["degraded"]
+    assert degraded["part"] == "bus"
+    assert "topic 'stray'" in degraded["message"]
+    assert "topic 'stray'" in (await get(app, "/debug")).json()["bus"]["degraded"][0]
+    assert "linkspan_bus_degraded 1.0" in (await get(app, "/metrics")).text
+    assert [view.info.name for view in await app.topics.list(ANONYMOUS)] == ["good"]
 
 
 async def test_run_serves_until_a_signal_and_drains(bus: MemoryBus) -> None:

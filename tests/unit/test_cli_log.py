@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,19 @@ async def test_the_command_lists_damage_and_fails(data: Path, capsys: Any) -> No
 
 def test_a_folder_without_a_log_is_wrong_use(tmp_path: Path, capsys: Any) -> None:
     assert run(capsys, "log", "verify", "--data", str(tmp_path))[0] == 2
+
+
+async def test_a_folder_that_is_no_topic_is_named(data: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    topics = data / "topics"
+    (topics / "stray").mkdir()
+    (topics / "~new-1").mkdir()
+    (topics / "odd" / "topic").mkdir(parents=True)
+    shutil.copytree(topics / "t", topics / "copy")
+    told = {(Path(finding.file).relative_to(topics).as_posix(), finding.kind) for finding in verified(data)}
+    assert told == {
+        ("copy/topic", "settings"), ("odd/topic", "unreadable"), ("stray/topic", "settings"), ("stray", "short"),
+    }  # fmt: skip
+    code, out, _ = run(capsys, "log", "verify", "--data", str(data))
+    assert code == 1
+    assert "these are the settings of topic 't'" in out
+    assert "4 damaged places" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -160,7 +161,8 @@ async def test_a_topic_that_cannot_be_opened_is_refused_with_the_reason_and_can_
     await again.append("u", events(1))
     health = again.health()
     assert health.ready
-    assert "topic 't'" in health.reasons[0]
+    assert health.reasons == ()
+    assert "topic 't'" in health.degraded[0]
     with pytest.raises(TopicExists):
         await again.create_topic("t", TopicSettings())
     await again.delete_topic("t")
@@ -402,3 +404,42 @@ async def test_a_failure_is_over_when_its_topic_is_deleted(bus: EmbeddedBus, mon
     await bus.delete_topic("t")
     await bus.maintain()
     assert bus.health().ready
+
+
+async def test_one_bad_folder_is_told_and_the_log_stays_ready(bus: EmbeddedBus) -> None:
+    await bus.append("t", [event(1)])
+    await bus.close()
+    topics = bus.path / "topics"
+    (topics / "stray").mkdir()
+    shutil.copytree(topics / "t", topics / "copy")
+    (topics / "odd" / "topic").mkdir(parents=True)
+    with capture_logs() as logs:
+        bus = await opened(bus.path, None)
+    assert [entry["topic"] for entry in logs if entry["event"] == "topic cannot be opened"] == ["copy", "odd", "stray"]
+    health = bus.health()
+    assert (health.ready, health.reasons) == (True, ())
+    assert [text.partition(":")[0] for text in health.degraded] == ["topic 'copy'", "topic 'odd'", "topic 'stray'"]
+    assert "holds topic 't'" in health.degraded[0]
+    assert await bus.topics() == ["t"]
+    assert ids(await read_topic(bus, "t")) == [1]
+    for name in ("copy", "stray"):
+        with pytest.raises(CorruptData):
+            await bus.describe_topic(name)
+        await bus.delete_topic(name)
+    shutil.rmtree(topics / "odd")
+    await bus.delete_topic("odd")
+    assert bus.health().degraded == ()
+    await bus.close()
+
+
+async def test_without_files_to_open_the_log_does_not_start_with_half_of_its_topics(
+    bus: EmbeddedBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bus.close()
+
+    def too_many(folder: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("gateway.bus.embedded.log.open_topic", too_many)
+    with pytest.raises(BusUnavailable, match="Too many open files"):
+        await EmbeddedBus(bus.path).start()

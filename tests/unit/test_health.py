@@ -38,3 +38,14 @@ def test_a_part_that_cannot_answer_is_not_well() -> None:
     health.unwatch("bus")
     health.unwatch("bus")
     assert [reason.part for reason in health.readiness().reasons] == ["tables"]
+
+
+def test_what_is_degraded_is_told_and_does_not_stand_in_the_way() -> None:
+    health = Health()
+    health.phase = Phase.SERVING
+    health.watch("bus", list, lambda: ["topic 'a' is damaged"])
+    readiness = health.readiness()
+    assert readiness.ready
+    assert readiness.degraded == (Reason("bus", "topic 'a' is damaged"),)
+    health.unwatch("bus")
+    assert health.readiness().degraded == ()

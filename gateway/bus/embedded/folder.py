@@ -16,6 +16,8 @@ log = structlog.get_logger("linkspan.log")
 
 #: Ends the name of a file that is being written; found when a folder is opened, it is removed.
 UNFINISHED = ".new"
+#: Begins the name of a topic's folder that is being made or removed; no topic's name does.
+TEMPORARY = "~"
 #: Errors that mean "no room": the disk, a quota, or the process's file size limit.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 

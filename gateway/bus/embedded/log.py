@@ -11,6 +11,7 @@ to the tail when they are durable. Reads near the edge come from memory, others 
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,20 +31,29 @@ from gateway.bus.contract import (
     TopicInfo,
     TopicSettings,
 )
-from gateway.bus.embedded.folder import FolderLock, make_folder, remove_folder, storage_error, sync_folder
+from gateway.bus.embedded.folder import (
+    NO_ROOM,
+    TEMPORARY,
+    FolderLock,
+    make_folder,
+    remove_folder,
+    storage_error,
+    sync_folder,
+)
 from gateway.bus.embedded.maintenance import Maintenance
 from gateway.bus.embedded.messages import Append, Committed, Done, Failed, Finish, Grow, Outcome, Rolled
 from gateway.bus.embedded.reads import Threads
 from gateway.bus.embedded.recent import RecentWindow
 from gateway.bus.embedded.recovery import Opened, create_topic_files, open_topic
 from gateway.bus.embedded.segment import store_index
-from gateway.bus.embedded.settings import DAY_MS, altered, check_settings, new_topic, store_topic
+from gateway.bus.embedded.settings import DAY_MS, altered, check_settings, load_topic, new_topic, store_topic
 from gateway.bus.embedded.tail import EmbeddedTail, Listeners
 from gateway.bus.embedded.topic import TopicLog
 from gateway.bus.embedded.writer import Writer
 from gateway.bus.records import Partitioner
 from gateway.errors import (
     BusUnavailable,
+    CorruptData,
     LinkspanError,
     OffsetOutOfRange,
     OutcomeUnknown,
@@ -56,8 +66,6 @@ log = structlog.get_logger("linkspan.log")
 T = TypeVar("T")
 
 MIB = 1024 * 1024
-#: Names of folders that are no topic's begin so; no topic's name does.
-TEMPORARY = "~"
 CLOSE_SECONDS = 10.0
 
 
@@ -135,7 +143,7 @@ class EmbeddedBus:
                 remove_folder(folder)
                 continue
             try:
-                opened[folder.name] = open_topic(folder)
+                opened[folder.name] = _open(folder)
             except LinkspanError as error:
                 opened[folder.name] = error
         return opened
@@ -358,6 +366,8 @@ class EmbeddedBus:
             root = self.path / "topics"
 
             def delete() -> None:
+                if damaged is not None and not (root / name).exists():
+                    return  # removed by hand meanwhile
                 trash = root / f"{TEMPORARY}deleted-{secrets.token_hex(8)}"
                 (root / name).rename(trash)
                 sync_folder(root)
@@ -392,11 +402,14 @@ class EmbeddedBus:
         return TopicHealth()
 
     def health(self) -> BusHealth:
-        """`detail`: topics, segments, bytes on disk, bytes of recent batches in memory, commits."""
+        """`detail`: topics, segments, bytes on disk, bytes of recent batches in memory, commits.
+
+        `degraded`: topics that could not be opened, or not be deleted.
+        """
         reasons = [] if self._running else ["the log is not open"]
         if self._failing is not None:
             reasons.append(self._failing[0])
-        reasons += [f"topic {name!r}: {error.message}" for name, error in sorted(self._damaged.items())]
+        degraded = [f"topic {name!r}: {error.message}" for name, error in sorted(self._damaged.items())]
         topics = self._topics.values()
         detail: dict[str, str | int | float] = {
             "path": str(self.path),
@@ -407,8 +420,22 @@ class EmbeddedBus:
             "memory": self.recent.used,
             "commits": self._commits,
         }
-        return BusHealth(self._running and self._failing is None, tuple(reasons), detail)
+        return BusHealth(self._running and self._failing is None, tuple(reasons), detail, tuple(degraded))
 
     async def maintain(self) -> None:
         """Do now what the background task would do sooner or later: retention and compaction."""
         await self._maintenance.run(force=True)
+
+
+def _open(folder: Path) -> Opened:
+    """Raises LinkspanError for what is wrong with this folder alone, OSError when no other would do better."""
+    try:
+        stored, _ = load_topic(folder)
+        if stored.name != folder.name:
+            message = f"the folder {folder} holds topic {stored.name!r}: a copy of its files is no topic"
+            raise CorruptData(message, file=str(folder), position=0)
+        return open_topic(folder)
+    except OSError as error:
+        if error.errno in (*NO_ROOM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS):
+            raise
+        raise storage_error(error, f"cannot open {folder}") from error

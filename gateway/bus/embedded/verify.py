@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.bus.embedded.folder import TEMPORARY
 from gateway.bus.embedded.frame import Frame
 from gateway.bus.embedded.header import SegmentHeader, decode_header
 from gateway.bus.embedded.index import decode_index
@@ -54,10 +55,22 @@ def verify(folder: Path) -> Iterator[Finding | Checked]:
     """Everything found in a data folder, file by file; each file ends with a `Checked`."""
     root = folder / "topics"
     for topic in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []:
-        yield from _settings(topic / FILE)
-        segments = sorted(topic.glob(SEGMENTS))
-        for segment, successor in zip_longest(segments, segments[1:]):
-            yield from _segment(segment, successor)
+        if topic.name.startswith(TEMPORARY):
+            continue  # left by a creation or deletion that was cut off; the next start removes it
+        try:
+            yield from _topic(topic)
+        except OSError as error:
+            file = topic if error.filename is None else error.filename
+            yield Finding(str(file), 0, "unreadable", f"cannot be read: {error.strerror or error}")
+
+
+def _topic(topic: Path) -> Iterator[Finding | Checked]:
+    yield from _settings(topic / FILE)
+    segments = sorted(topic.glob(SEGMENTS))
+    if not segments:
+        yield Finding(str(topic), 0, "short", "the topic has no segment left")
+    for segment, successor in zip_longest(segments, segments[1:]):
+        yield from _segment(segment, successor)
 
 
 def _settings(path: Path) -> Iterator[Finding | Checked]:
@@ -72,6 +85,10 @@ def _settings(path: Path) -> Iterator[Finding | Checked]:
         elif damaged is not None:
             yield Finding(
                 str(path), damaged, "settings", "one copy of the topic's settings is damaged; the other holds"
+            )
+        elif topic.name != path.parent.name:
+            yield Finding(
+                str(path), 0, "settings", f"these are the settings of topic {topic.name!r}: a copy is no topic"
             )
     yield Checked(str(path), len(data), 0)
 
