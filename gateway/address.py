@@ -120,6 +120,11 @@ def parse_subject_pattern(text: str) -> tuple[str, ...]:
     segments: list[str] = []
     for place, segment in enumerate(text.split("/"), 1):
         wild = _WILDCARDS.get(segment)
+        if len(segment) > 2 and not segment.strip("*"):
+            raise InvalidAddress(
+                f"pattern {text[:80]!r}, segment {place}: '*' is one segment, '**' any number; "
+                f"{segment[:20]!r} is neither"
+            )
         if wild is None and _SUBJECT_ILLEGAL.search(segment):
             raise InvalidAddress(
                 f"pattern {text[:80]!r}, segment {place}: '+' and '#' stand alone, and there are no control characters"

@@ -107,7 +107,7 @@ def attribute_fault(name: str, value: object) -> str | None:
         return "'data' is no attribute name"
     if type(value) is bool or type(value) is int:
         if name in _STRING_ONLY:
-            return f"must be a string, not {value!r}"
+            return f"must be a string, not {canonical(value)}"
         return None if type(value) is bool or value in _INTEGER else "integers have 32 bits"
     if type(value) is not str:
         return f"must be a string, an integer or a boolean, not {type(value).__name__}"

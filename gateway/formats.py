@@ -33,6 +33,11 @@ _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
+_ENDS_EARLY = re.compile("truncated|unexpected end|surrogate")
+# RFC 8259, 8.2: an escape that is half of a pair, without the other half beside it.
+_LONE_SURROGATE = re.compile(
+    rb"(?<!\\)(?:\\\\)*(\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|[c-fC-F](?<!\\u[dD][89abAB]..\\u[dD].)))"
+)
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)\Z")
 
 
@@ -192,9 +197,13 @@ def _check_text(body: bytes) -> None:
         raise _refusal("the body is not UTF-8", [Fault("body", f"is not UTF-8 at byte {error.start}")]) from None
 
 
-def _malformed(error: Exception) -> Fault:
+def _malformed(error: Exception, body: bytes) -> Fault:
     if isinstance(error, RecursionError):
         return Fault("body", "is nested too deeply")
+    # The decoder calls half of a surrogate pair an escape, or a text, that ends too early.
+    lone = _LONE_SURROGATE.search(body) if _ENDS_EARLY.search(str(error)) else None
+    if lone:
+        return Fault("body", f"has a lone surrogate at byte {lone.start(1)}")
     return Fault("body", f"is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
 
 
@@ -207,7 +216,7 @@ def _decode_mixed(body: bytes, max_events: int) -> list[Event]:
         fault = Fault("body", "must be a JSON array of events")
         raise _refusal("the batch is not a CloudEvents batch", [fault]) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise _refusal("the batch is not JSON", [_malformed(error)]) from None
+        raise _refusal("the batch is not JSON", [_malformed(error, body)]) from None
     if len(raws) > max_events:
         raise _too_many(len(raws), max_events)
     events: list[Event] = []
@@ -230,10 +239,10 @@ def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
     try:
         members = _decode_members(raw)
     except msgspec.ValidationError:
-        found = f"a JSON object is expected{', not a batch' if raw.lstrip()[:1] == b'[' else ''}"
+        found = f"must be a JSON object{', not a batch' if raw.lstrip()[:1] == b'[' else ''}"
         return [Fault(path or "body", found, index)]
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        return [Fault(path or "body", _malformed(error).message, index)]
+        return [Fault(path or "body", _malformed(error, raw).message, index)]
     attributes: dict[str, Value] = {}
     faults: list[tuple[str, str]] = [(name, "is given twice") for name in _duplicates(raw, len(members))]
     for name, value in members.items():

@@ -103,6 +103,13 @@ def test_illegal_patterns_are_refused_with_their_place(pattern: str) -> None:
         parse_pattern(pattern)
 
 
+@pytest.mark.parametrize("pattern", ["t/***", "t/a/****/b"])
+def test_a_segment_of_more_stars_is_refused_with_what_there_is(pattern: str) -> None:
+    with pytest.raises(InvalidAddress, match=r"'\*' is one segment, '\*\*' any number"):
+        parse_pattern(pattern)
+    assert parse_pattern("t/a*/*b").segments == ("a*", "*b")
+
+
 SEGMENT = st.sampled_from(["a", "b", ""])
 
 

@@ -38,6 +38,7 @@ def test_all_that_cannot_hold_is_said_at_once() -> None:
         "partitions", "replication", "retention.time", "retention.bytes",
     ]  # fmt: skip
     assert "Kafka" in caught.value.message
+    assert caught.value.message.startswith("partitions must be 1 to")
 
 
 def test_altering_changes_only_what_is_asked() -> None:

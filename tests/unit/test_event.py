@@ -33,6 +33,10 @@ def test_legal_attributes(name: str, value: object) -> None:
     assert attribute_fault(name, value) is None
 
 
+def test_a_value_of_the_wrong_type_is_shown_as_json() -> None:
+    assert attribute_fault("id", True) == "must be a string, not true"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

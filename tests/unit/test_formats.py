@@ -174,6 +174,28 @@ def test_lone_surrogates_are_refused() -> None:
         assert faults_of(decode_event, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [(b'{"id":"\\ud800"}', 7), (b'{"data":"ab\\udc00"}', 11), (b'{"data":"\\ud83d\\ude00\\ud83d"}', 21),
+     (b'{"\\ud800":1}', 2), (b'{"data":"\\\\\\ud800"}', 11)],
+)  # fmt: skip
+def test_a_lone_surrogate_is_told_as_such(text: bytes, place: int) -> None:
+    [(where, told)] = faults_of(decode_event, text)
+    assert (where, told) == ("body", f"has a lone surrogate at byte {place}")
+    [(_, told)] = faults_of(decode_batch, b"[" + text + b"]", 10)
+    assert told == f"has a lone surrogate at byte {place + 1}"
+
+
+def test_a_text_that_ends_too_early_is_not_taken_for_a_surrogate() -> None:
+    for text in (b'{"a":"\\ud83d\\ude00', b'{"a":"\\\\ud800'):
+        assert "lone surrogate" not in faults_of(decode_event, text)[0][1]
+
+
+def test_refusals_are_sentences() -> None:
+    with pytest.raises(InvalidEvent, match="the event was refused: body must be a JSON object"):
+        decode_event(b"7")
+
+
 def test_a_batch_is_refused_as_a_whole_with_an_index_for_each_fault() -> None:
     many = [GOOD] * 5 + [event(id="")] + [GOOD] + [{"id": "x"}]
     with pytest.raises(InvalidEvent) as refused:

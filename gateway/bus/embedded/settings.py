@@ -70,12 +70,12 @@ def check_settings(asked: TopicSettings) -> None:
     if asked.partitions is not None and not 1 <= asked.partitions <= MAX_PARTITIONS:
         faults.append(Fault("partitions", f"must be 1 to {MAX_PARTITIONS}, not {asked.partitions}"))
     if asked.replication not in (None, 1):
-        faults.append(Fault("replication", "the embedded log keeps one copy; replication needs Kafka"))
+        faults.append(Fault("replication", "must be 1: the embedded log keeps one copy, more need Kafka"))
     for name, value in (("retention.time", asked.retention_ms), ("retention.bytes", asked.retention_bytes)):
         if value is not None and value < 1 and value != -1:
             faults.append(Fault(name, "must be at least 1, or -1 for no limit"))
     if faults:
-        raise InvalidSetting("; ".join(f"{fault.where}: {fault.message}" for fault in faults), faults=tuple(faults))
+        raise InvalidSetting("; ".join(f"{fault.where} {fault.message}" for fault in faults), faults=tuple(faults))
 
 
 def encode_topic(topic: TopicFile) -> bytes:
