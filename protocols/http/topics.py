@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,7 +16,9 @@ from gateway.plugin import (
     Gateway,
     InvalidSetting,
     NotAvailable,
+    NotFound,
     Principal,
+    TooLarge,
     TopicDefaults,
     TopicSettings,
     TopicView,
@@ -30,6 +34,10 @@ from protocols.http.reply import Reply
 
 MEMBERS = ("partitions", "replication", "retention", "cleanup", "compression", "schema", "dedup", "defaults")
 LATER = ("schema", "dedup")
+#: What GET shows beside the settings. PUT and PATCH take it as it is, so that settings can go round.
+READ_ONLY = ("name", "epoch", "max_event")
+#: Bytes of a body with settings.
+MAX_BODY = 64 * 1024
 CLEANUP = ("delete", "compact")
 COMPRESSION = ("none", "gzip", "snappy", "lz4", "zstd")
 _BODY_TYPES = ("application/json", "application/merge-patch+json")
@@ -53,14 +61,14 @@ class TopicPages:
 
     async def put(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
-        settings, defaults = wanted(await self._body(request))
+        settings, defaults = await self._wanted(request, principal, path[0])
         view, created = await self._topics.put(path[0], settings, defaults or TopicDefaults(), principal)
         location = (("Location", f"/v1/topics/{path[0]}"),) if created else ()
         return Reply(201 if created else 200, _encode(shown(view)), headers=location)
 
     async def patch(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
-        settings, defaults = wanted(await self._body(request))
+        settings, defaults = await self._wanted(request, principal, path[0])
         return Reply(200, _encode(shown(await self._topics.patch(path[0], settings, defaults, principal))))
 
     async def delete(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
@@ -68,20 +76,35 @@ class TopicPages:
         await self._topics.delete(path[0], principal)
         return Reply(204)
 
+    async def _wanted(
+        self, request: BaseRequest, principal: Principal, name: str
+    ) -> tuple[TopicSettings, TopicDefaults | None]:
+        body = await self._body(request)
+        fixed: dict[str, Any] = {"name": name}
+        if "epoch" in body or "max_event" in body:
+            with suppress(NotFound):  # the topic is to be made: these are not known yet
+                fixed = shown(await self._topics.get(name, principal))
+        return wanted(body, fixed)
+
     async def _body(self, request: BaseRequest) -> dict[str, Any]:
         body = await self._bodies.read(request)
         if not body:
             return {}
+        if len(body) > MAX_BODY:
+            raise TooLarge(f"settings have at most {MAX_BODY} bytes, not {len(body)}", limit=MAX_BODY)
         # Besides being right, this keeps plain forms of foreign pages out: they cannot send JSON.
         given = request.headers.get("Content-Type", "")
         if given.partition(";")[0].strip().lower() not in _BODY_TYPES:
             raise UnsupportedContent(f"settings are application/json, not {given[:80]!r}", accepted=list(_BODY_TYPES))
         try:
-            value = msgspec.json.decode(body)
+            value, twice = msgspec.json.decode(body), _duplicates(body)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise InvalidSetting(f"the body is not JSON: {error}", faults=(Fault("body", str(error)),)) from None
         if not isinstance(value, dict):
             raise InvalidSetting("the body must be a JSON object", faults=(Fault("body", "must be a JSON object"),))
+        if twice:
+            faults = tuple(Fault(name[:80], "is given twice") for name in twice[:20])
+            raise InvalidSetting(f"{faults[0].where} is given twice", faults=faults)
         return value
 
 
@@ -94,24 +117,30 @@ def shown(view: TopicView) -> dict[str, Any]:
         "replication": info.replication,
         "retention": {
             "time": format_retention_ms(info.retention_ms),
-            "bytes": format_retention_bytes(info.retention_bytes),
+            "bytes": _size(info.retention_bytes),
         },
         "cleanup": info.cleanup,
         "compression": info.compression,
         "defaults": {"type": view.defaults.type} if view.defaults.type is not None else {},
-        "max_event": format_retention_bytes(info.max_event_bytes),
+        "max_event": _size(info.max_event_bytes),
         "epoch": info.epoch,
     }
 
 
-def wanted(body: dict[str, Any]) -> tuple[TopicSettings, TopicDefaults | None]:
+def wanted(body: dict[str, Any], fixed: Mapping[str, Any] | None = None) -> tuple[TopicSettings, TopicDefaults | None]:
     """The settings of a body; None for defaults that it does not name.
+
+    `fixed`: what the read-only members are; a body may have them with these values.
 
     Raises InvalidSetting with all faults, NotAvailable for what this version does not have.
     """
     faults: list[Fault] = []
     take = _Taker(body, faults)
-    faults += [Fault(name[:80], _unknown(name, MEMBERS)) for name in body if name not in MEMBERS]
+    for name in body:
+        if name in READ_ONLY:
+            take.fixed(name, (fixed or {}).get(name))
+        elif name not in MEMBERS:
+            faults.append(Fault(name[:80], _unknown(name, MEMBERS)))
     retention = take.mapping("retention", ("time", "bytes"))
     defaults = take.mapping("defaults", ("type",))
     settings = TopicSettings(
@@ -128,7 +157,10 @@ def wanted(body: dict[str, Any]) -> tuple[TopicSettings, TopicDefaults | None]:
         raise InvalidSetting(f"{faults[0].where} {faults[0].message}{more}", faults=tuple(faults[:20]))
     for name in LATER:
         if body.get(name) is not None:
-            raise NotAvailable(f"{name!r} of a topic is not available in this version", faults=(Fault(name, "later"),))
+            raise NotAvailable(
+                f"{name} of a topic is not available in this version",
+                faults=(Fault(name, "is not available in this version: leave it out"),),
+            )
     return settings, TopicDefaults(type_) if body.get("defaults") is not None else None
 
 
@@ -140,6 +172,13 @@ class _Taker:
 
     def _fault(self, name: str, message: str) -> None:
         self._faults.append(Fault(self._prefix + name, message))
+
+    def fixed(self, name: str, is_: object) -> None:
+        """A read-only member: it may be there as it is."""
+        value = self._body[name]
+        if value is not None and value != is_:
+            told = "is set by the gateway: leave it out" if is_ is None else f"is {_short(is_)} and cannot be changed"
+            self._fault(name, told)
 
     def number(self, name: str) -> int | None:
         value = self._body.get(name)
@@ -192,7 +231,30 @@ class _Taker:
 
 
 def _short(value: object) -> str:
-    return repr(value)[:60]
+    """A value as its sender wrote it: JSON."""
+    return json.dumps(value, ensure_ascii=False)[:60]
+
+
+def _size(size: int) -> str:
+    """A size in its largest exact unit; bytes without one, as people write them."""
+    text = format_retention_bytes(size)
+    return text[:-1] if text[-2:-1].isdigit() else text
+
+
+def _duplicates(body: bytes) -> list[str]:
+    """Names that an object of the body has more than once, objects within it included."""
+    twice: dict[str, None] = {}
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                twice[name] = None
+            seen.add(name)
+
+    # Numbers are not looked at: converting hostile ones costs time or raises.
+    json.loads(body, object_pairs_hook=look, parse_int=str, parse_float=str)
+    return list(twice)
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientSession
 
+from gateway.bus.contract import TopicInfo
 from gateway.errors import InvalidSetting, NotAvailable
-from gateway.topics import TopicDefaults
-from protocols.http.topics import wanted
+from gateway.topics import TopicDefaults, TopicView
+from protocols.http.topics import shown, wanted
 from tests.unit.http_support import House, client, house
 
 pytestmark = pytest.mark.timeout(20)
@@ -84,8 +86,9 @@ def test_values_of_the_wrong_kind_are_refused(body: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["schema", "dedup"])
 def test_what_comes_later_is_not_available(name: str) -> None:
-    with pytest.raises(NotAvailable, match=name):
+    with pytest.raises(NotAvailable, match=name) as refused:
         wanted({name: {"any": "thing"}})
+    assert "not available in this version" in refused.value.faults[0].message
 
 
 async def test_a_topic_is_made_shown_changed_listed_and_deleted(web: ClientSession) -> None:
@@ -107,6 +110,62 @@ async def test_a_topic_is_made_shown_changed_listed_and_deleted(web: ClientSessi
     assert (gone.status, await gone.read()) == (204, b"")
     missing = await web.get("/v1/topics/orders")
     assert (missing.status, (await missing.json())["code"]) == (404, "unknown_topic")
+
+
+async def test_what_get_returned_can_be_put_again(web: ClientSession) -> None:
+    await web.put("/v1/topics/round", json={"retention": {"bytes": 1000}, "defaults": {"type": "x"}})
+    told = await (await web.get("/v1/topics/round")).json()
+    again = await web.put("/v1/topics/round", json=told)
+    assert (again.status, await again.json()) == (200, told)
+    assert (await web.patch("/v1/topics/round", json=told | {"partitions": 2})).status == 200
+    for name, value in (("name", "other"), ("epoch", "x"), ("max_event", "5MiB")):
+        refused = await web.put("/v1/topics/round", json=told | {name: value, "partitions": 2})
+        [fault] = (await refused.json())["faults"]
+        assert (refused.status, fault["where"]) == (400, name)
+        assert fault["message"].endswith("cannot be changed")
+
+
+async def test_read_only_members_of_a_topic_that_is_to_be_made(web: ClientSession) -> None:
+    assert (await web.put("/v1/topics/fresh", json={"name": "fresh", "epoch": None})).status == 201
+    refused = await web.put("/v1/topics/other", json={"epoch": "1", "max_event": "1MiB"})
+    assert [fault["message"] for fault in (await refused.json())["faults"]] == [
+        "is set by the gateway: leave it out",
+        "is set by the gateway: leave it out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [(b'{"partitions": 1, "partitions": 2}', "partitions"), (b'{"retention": {"time": "1d", "time": "2d"}}', "time")],
+)
+async def test_a_name_is_given_once(web: ClientSession, body: bytes, name: str) -> None:
+    for method in ("PUT", "PATCH"):
+        answer = await web.request(method, "/v1/topics/t", data=body, headers={"Content-Type": "application/json"})
+        assert (answer.status, (await answer.json())["faults"]) == (
+            400, [{"where": name, "message": "is given twice"}],
+        )  # fmt: skip
+
+
+async def test_a_body_with_settings_is_small(web: ClientSession) -> None:
+    answer = await web.put("/v1/topics/t", data=b" " * 70_000, headers={"Content-Type": "application/json"})
+    assert (answer.status, (await answer.json())["limit"]) == (413, 65536)
+    deep = b'{"schema":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
+    answer = await web.put("/v1/topics/t", data=deep, headers={"Content-Type": "application/json"})
+    assert answer.status == 400
+
+
+def test_sizes_are_shown_in_their_largest_exact_unit() -> None:
+    info = TopicInfo("t", "e", 1, 1, -1, 1000, "delete", "none", 1048588)
+    view = shown(TopicView(info, TopicDefaults()))
+    assert (view["max_event"], view["retention"]["bytes"]) == ("1048588", "1000")
+    view = shown(TopicView(msgspec.structs.replace(info, max_event_bytes=2**20, retention_bytes=-1), TopicDefaults()))
+    assert (view["max_event"], view["retention"]["bytes"]) == ("1MiB", "unlimited")
+
+
+def test_faults_show_values_as_they_were_sent() -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        wanted({"partitions": True, "defaults": {"type": [None, "ü"]}})
+    assert [fault.message.partition("not ")[2] for fault in refused.value.faults] == ["true", '[null, "ü"]']
 
 
 async def test_a_topic_is_made_without_a_body(web: ClientSession) -> None:
