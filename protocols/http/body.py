@@ -1,65 +1,31 @@
 """Request bodies: bounded in size, in time, and together in memory.
 
 A body that is already there when its request is handled, as small ones are, costs one call.
-Others wait for their share of the budget before they are read, so that many clients with large
-bodies cannot fill the memory: until then TCP holds them back.
+Others are charged to a budget as their bytes arrive: a client that announces much and sends
+little holds little. Where the budget is full, TCP holds the others back; see `budget`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import deque
+from collections.abc import Iterator
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
-from gateway.plugin import Limits, Unavailable
-from protocols.http.problem import BodyTooLarge, ExpectationFailed, Malformed, TooSlow, UnsupportedCoding
+from gateway.plugin import Limits
+from protocols.http.budget import GRAIN, Budget, Share
+from protocols.http.problem import BodyTooLarge, Crowded, ExpectationFailed, Malformed, TooSlow, UnsupportedCoding
 
-#: Bodies up to this size need no share of the budget.
-SMALL = 64 * 1024
+#: Bytes of each body that are not charged to the budget.
+SMALL = GRAIN
+#: Bytes that are inflated at once, and pieces after which the event loop runs on.
+PIECE, BREATH = 64 * 1024, 16
+#: A gzip body may have several members (RFC 1952, 2.2); each costs a table of its own.
+MAX_MEMBERS = 10_000
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _ACCEPTED = (("Accept-Encoding", "gzip, deflate"),)
-
-
-class Budget:
-    """Bytes that bodies under way may hold together, given out in the order asked for."""
-
-    def __init__(self, size: int) -> None:
-        self.size = self.free = size
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    async def take(self, amount: int, seconds: float) -> None:
-        """Wait for `amount` (at most `size`). Raises Unavailable when there is none in time."""
-        if not self._waiting and amount <= self.free:
-            self.free -= amount
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((amount, turn))
-        try:
-            async with asyncio.timeout(seconds):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.give(amount)  # it was granted in the very moment of giving up
-            else:
-                self._waiting = deque(entry for entry in self._waiting if entry[1] is not turn)
-                self._grant()
-            if isinstance(error, TimeoutError):
-                raise Unavailable("too many large requests are under way; try again later") from None
-            raise
-
-    def give(self, amount: int) -> None:
-        self.free += amount
-        self._grant()
-
-    def _grant(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self.free:
-            amount, turn = self._waiting.popleft()
-            if not turn.done():
-                self.free -= amount
-                turn.set_result(None)
 
 
 class BodyReader:
@@ -68,18 +34,19 @@ class BodyReader:
     def __init__(self, limits: Limits) -> None:
         self._limit = limits.body
         self._seconds = limits.request_timeout
-        self._patience = limits.publish_deadline
-        self.budget = Budget(max(limits.body, limits.memory // 4))
+        self.budget = Budget(limits.memory // 4, limits.publish_deadline, spare=limits.body)
 
     async def read(self, request: BaseRequest) -> bytes:
         """The whole body, inflated when it has a Content-Encoding.
 
         Raises BodyTooLarge (by Content-Length before anything is read), TooSlow, Malformed,
-        UnsupportedCoding, ExpectationFailed, Unavailable (no memory for it now), and
+        UnsupportedCoding, ExpectationFailed, Crowded (no memory for it now), and
         ConnectionError when the client went away.
         """
-        coding = request.headers.get("Content-Encoding")
+        coding, expect = request.headers.get("Content-Encoding"), request.headers.get("Expect")
         payload = request.content
+        if expect is not None and expect.strip().lower() != "100-continue":
+            raise ExpectationFailed(f"the expectation {expect[:40]!r} cannot be met")
         if payload.is_eof() and coding is None:
             body = payload.read_nowait()
             if len(body) > self._limit:
@@ -89,18 +56,9 @@ class BodyReader:
         length = request.content_length
         if length is not None and length > self._limit:
             raise self._too_large()
-        self._expect(request)
-        share = length if length is not None and bits is None else self._limit
-        if length is not None and length <= SMALL and bits is None:
-            share = 0
-        if share:
-            await self.budget.take(share, self._patience)
-        try:
-            body = await self._receive(request)
-            return body if bits is None else self._inflate(body, bits)
-        finally:
-            if share:
-                self.budget.give(share)
+        if expect is not None and not payload.is_eof():
+            _go_on(request)
+        return await self._receive(request, None if bits is None else Inflater(bits))
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"a body has at most {self._limit} bytes", limit=self._limit)
@@ -115,42 +73,98 @@ class BodyReader:
             )
         return bits
 
-    def _expect(self, request: BaseRequest) -> None:
-        """Send 100 (RFC 9110, 10.1.1): only now, so that a refused body is never sent."""
-        expect = request.headers.get("Expect")
-        if expect is None:
-            return
-        if expect.strip().lower() != "100-continue":
-            raise ExpectationFailed(f"the expectation {expect[:40]!r} cannot be met")
-        if request.version >= (1, 1) and request.transport is not None:
-            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    async def _receive(self, request: BaseRequest, inflater: Inflater | None) -> bytes:
+        task, given_way = asyncio.current_task(), False
 
-    async def _receive(self, request: BaseRequest) -> bytes:
-        payload, parts, size = request.content, [], 0
+        def give_way() -> None:
+            nonlocal given_way
+            if task is not None and not given_way:
+                given_way = True
+                task.cancel()
+
         try:
-            async with asyncio.timeout(self._seconds):
-                while part := await payload.readany():
-                    parts.append(part)
-                    size += len(part)
-                    if size > self._limit:
-                        raise self._too_large()
+            with self.budget.share(give_way) as share:
+                async with asyncio.timeout(self._seconds) as clock:
+                    return await self._collect(request, inflater, share, clock)
+        except asyncio.CancelledError:
+            # Another reason to cancel may have come in the same moment: then it counts.
+            if not given_way or task is None or task.uncancel():
+                raise
+            raise Crowded("the body arrived too slowly while others waited for its memory; try again later") from None
         except TimeoutError:
             raise TooSlow(f"the body did not arrive within {self._seconds:g} s") from None
         except (RequestPayloadError, HttpProcessingError) as error:
             if request.transport is None:
                 raise ConnectionResetError("the client went away within its request") from error
             raise Malformed("the body's transfer coding is broken") from error
-        return b"".join(parts)
-
-    def _inflate(self, body: bytes, bits: int) -> bytes:
-        """Bounded: what grows beyond the limit is refused before it is there."""
-        inflater = zlib.decompressobj(bits)
-        try:
-            plain = inflater.decompress(body, self._limit + 1)
         except zlib.error:
             raise Malformed("the body is not what its Content-Encoding says") from None
-        if len(plain) > self._limit:
-            raise self._too_large()
-        if not inflater.eof or inflater.unused_data:
-            raise Malformed("the compressed body is cut off or has something behind it")
-        return plain
+
+    async def _collect(
+        self, request: BaseRequest, inflater: Inflater | None, share: Share, clock: asyncio.Timeout
+    ) -> bytes:
+        payload, parts, size, count = request.content, list[bytes](), 0, 0
+        while part := await payload.readany():
+            for piece in (part,) if inflater is None else inflater.pieces(part):
+                size += len(piece)
+                if size > self._limit:
+                    raise self._too_large()
+                if size > SMALL + share.held:
+                    await _charge(share, size - SMALL - share.held, clock)
+                parts.append(piece)
+                count += 1
+                if inflater is not None and count % BREATH == 0:
+                    await asyncio.sleep(0)
+        if inflater is not None:
+            parts += inflater.rest()
+            if sum(map(len, parts)) > self._limit:
+                raise self._too_large()
+        return b"".join(parts)
+
+
+class Inflater:
+    """Inflates what arrives in pieces of at most `PIECE`. Raises Malformed and zlib.error."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits, self._members = bits, 1
+        self._member = zlib.decompressobj(bits)
+
+    def pieces(self, part: bytes) -> Iterator[bytes]:
+        while part:
+            if self._member.eof:
+                self._next()
+            yield self._member.decompress(part, PIECE)
+            part = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+
+    def rest(self) -> Iterator[bytes]:
+        """What zlib still holds back: part of one match. Raises Malformed when the end is missing."""
+        while not self._member.eof:
+            piece = self._member.decompress(b"", PIECE)
+            if not piece:
+                break
+            yield piece
+        if not self._member.eof:
+            raise Malformed("the compressed body is cut off")
+
+    def _next(self) -> None:
+        if self._bits != _WINDOW_BITS["gzip"]:
+            raise Malformed("the compressed body has something behind it")
+        self._members += 1
+        if self._members > MAX_MEMBERS:
+            raise Malformed(f"the body has more than {MAX_MEMBERS} gzip members")
+        self._member = zlib.decompressobj(self._bits)
+
+
+def _go_on(request: BaseRequest) -> None:
+    """Send 100 (RFC 9110, 10.1.1): only now, so that a refused body is never sent."""
+    if request.version >= (1, 1) and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _charge(share: Share, amount: int, clock: asyncio.Timeout) -> None:
+    """Grow by whole grains. The client's time does not run while it is we who hold it back."""
+    loop, until = asyncio.get_running_loop(), clock.when()
+    began = loop.time()
+    clock.reschedule(None)
+    await share.grow(-(-amount // GRAIN) * GRAIN)
+    clock.reschedule(None if until is None else until + loop.time() - began)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: More header lines than this are refused whatever their size.
 MAX_HEADERS = 100
+#: Bytes of a body that a connection takes before they are asked for; twice as much is the bound.
+READ_AHEAD = 128 * 1024
 #: Seconds for which the rest of a refused body is read and thrown away, so that the client sees the answer.
 LINGER = 1.0
 
@@ -42,6 +44,7 @@ class HttpServer(Server):
             max_field_size=limits.header,
             max_headers=MAX_HEADERS,
             lingering_time=LINGER,
+            read_bufsize=READ_AHEAD,
             auto_decompress=False,  # bounded inflation is ours, see `body`
         )
         self._limit = limits.connections

@@ -103,6 +103,22 @@ class NotBuilt(HttpError):
     code, kind, status = "not_available", Kind.NOT_AVAILABLE, 501
 
 
+class Crowded(HttpError):
+    """No memory for this request now; the rest of its body, if any, is not read."""
+
+    code, kind, status, retriable, closes = "unavailable", Kind.UNAVAILABLE, 503, True, True
+
+
+class VersionNotSupported(HttpError):
+    code, status, closes = "invalid_request", 505, True
+
+
+class NotImplementedCoding(HttpError):
+    """A Transfer-Encoding that is not understood (RFC 9112, 6.1): where the request ends is unknown."""
+
+    code, kind, status, closes = "unsupported_content", Kind.UNSUPPORTED, 501, True
+
+
 class InternalError(LinkspanError):
     """A defect; what happened is in the log, not in the answer."""
 

@@ -25,6 +25,11 @@ class Query:
         faults += [
             Fault(name, "is given twice") for name, values in seen.items() if len(values) > 1 and name not in many
         ]
+        faults += [
+            Fault(name, "is empty: give it a value, or leave it out")
+            for name, values in seen.items()
+            if "" in values and name in names
+        ]
         if faults:
             raise InvalidInput(f"query parameter {faults[0].where!r} {faults[0].message}", faults=tuple(faults[:20]))
         self._values = seen

@@ -18,7 +18,6 @@ from gateway.plugin import (
     Principal,
     ReadRequest,
     check_topic,
-    encode_batch,
     parse_duration,
     parse_pattern,
     parse_start,
@@ -26,7 +25,9 @@ from gateway.plugin import (
 )
 from protocols.http.accept import choose
 from protocols.http.binding import BATCH
+from protocols.http.budget import Share
 from protocols.http.cors import Cors
+from protocols.http.pages import RESERVE, PageReader, PageReply, encode_page
 from protocols.http.query import Query, fault
 from protocols.http.reply import Reply
 from protocols.http.sse import CONTENT_TYPE, SseSession
@@ -37,6 +38,7 @@ PAGE = 100
 #: Seconds that a long poll may wait for its first event.
 MAX_WAIT = 60.0
 MAX_LIMIT = 10**12
+_AWAY = "the gateway is shutting down; ask another instance, or again later"
 _COMMON = ("start", "filter", "limit", "wait")
 
 
@@ -45,6 +47,7 @@ class Readings:
 
     def __init__(self, gateway: Gateway, cors: Cors) -> None:
         self._gateway, self._limits, self._cors = gateway, gateway.limits, cors
+        self.pages = PageReader(gateway.reader, gateway.limits)
         self.sessions: set[SseSession] = set()
         self._polls: set[asyncio.Task[Any]] = set()
         self._draining = False
@@ -70,8 +73,6 @@ class Readings:
         asked = Query(query, ("subject", *_COMMON))
         topic = check_topic(path[0])
         subject = asked.get("subject")
-        if subject == "":
-            raise fault("subject", "is empty: leave it out for all events of the topic")
         segments = ("**",) if subject is None else parse_subject_pattern(subject)
         return await self._answer(request, principal, asked, (Pattern(topic, segments),))
 
@@ -102,16 +103,38 @@ class Readings:
             filter=asked.get("filter"),
             limit=asked.number("limit", self._limits.page) or min(PAGE, self._limits.page),
         )
-        page = await self._poll(wanted, principal, _wait(asked))
-        following = f'<{_path(request)}?{asked.replaced("start", page.cursor)}>; rel="next"'
-        headers = [("Linkspan-Cursor", page.cursor), ("Link", following), *_gap_header(page)]
-        headers.append(("Cache-Control", "no-store"))
-        return Reply(200, encode_batch(page.events), kind, headers)
+        wait = _wait(asked)
+        share = self.pages.budget.share()
+        try:
+            page = await self._poll(wanted, principal, wait, share)
+            body = await encode_page(page.events)
+            following = f'<{_path(request)}?{asked.replaced("start", page.cursor)}>; rel="next"'
+            headers = [("Linkspan-Cursor", page.cursor), ("Link", following), *_gap_header(page)]
+            headers.append(("Cache-Control", "no-store"))
+            return PageReply(body, kind, headers, share)
+        except BaseException:
+            share.close()
+            raise
 
-    async def _poll(self, wanted: ReadRequest, principal: Principal, wait: float) -> Page:
+    async def _poll(self, wanted: ReadRequest, principal: Principal, wait: float, share: Share) -> Page:
+        """A page of what is known; when that is nothing, of what comes within `wait` seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait
+        page = await self.pages.read(wanted, principal, share)
+        left = until - loop.time()
+        if left <= 0 or page.events or page.gaps:
+            return page
+        share.settle(0)  # who waits holds nothing
+        wanted = ReadRequest(wanted.sources, parse_start(page.cursor), wanted.filter, wanted.limit)
+        page = await self._wait(wanted, principal, left)
+        if page.events:
+            await share.grow(RESERVE)
+        return page
+
+    async def _wait(self, wanted: ReadRequest, principal: Principal, wait: float) -> Page:
         task = asyncio.current_task()
-        if not wait or task is None:
-            return await self._gateway.reader.page(wanted, principal)
+        if self._draining or task is None:
+            raise Draining(_AWAY)
         self._polls.add(task)
         try:
             return await self._gateway.reader.page(wanted, principal, wait=wait)
@@ -119,7 +142,7 @@ class Readings:
             if not self._draining:
                 raise
             task.uncancel()  # see `drain`: the request itself goes on to its answer
-            raise Draining("the gateway is shutting down; ask another instance, or again later") from None
+            raise Draining(_AWAY) from None
         finally:
             self._polls.discard(task)
 
@@ -132,9 +155,10 @@ class Readings:
         # A browser repeats its URL when it reconnects: what it has seen is in the header.
         start = request.headers.get("Last-Event-ID") or asked.get("start") or "latest"
         wanted = ReadRequest(sources, parse_start(start), asked.get("filter"), limit)
-        if request.method == "HEAD":
-            return Reply(200, b"", CONTENT_TYPE)
         stream = await self._gateway.reader.open(wanted, principal)
+        if request.method == "HEAD":
+            await stream.close()
+            return Reply(200, headers=[("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store")])
         session = SseSession(stream, limit, self._limits.write_timeout, self._slow, self._sent)
         self.sessions.add(session)
         if self._draining:
@@ -167,9 +191,12 @@ def _wait(asked: Query) -> float:
     if text is None:
         return 0.0
     try:
-        return min(parse_duration(text), MAX_WAIT)
+        wait = parse_duration(text)
     except ValueError as error:
         raise fault("wait", str(error)) from None
+    if wait > MAX_WAIT:
+        raise fault("wait", f"is at most {MAX_WAIT:g}s, not {text[:40]}: ask again after that")
+    return wait
 
 
 def _path(request: BaseRequest) -> str:

@@ -18,6 +18,8 @@ from aiohttp.web import BaseRequest
 
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _UNSAFE = re.compile(r"[^\t\x20-\x7e]")
+#: Longer bodies are not copied behind their head.
+_JOINED = 64 * 1024
 _date = (0, "")
 
 
@@ -84,17 +86,23 @@ class Reply:
             raise ConnectionResetError("the client has gone")
         self._request = request
         head = self.head(request)
-        transport.write(head if self._body is None or request.method == "HEAD" else head + self._body)
+        if self._body is None or request.method == "HEAD":
+            transport.write(head)
+        elif len(self._body) <= _JOINED:
+            transport.write(head + self._body)
+        else:
+            transport.writelines((head, self._body))
 
     async def write_eof(self) -> None:
-        """Wait until the transport has room again, bounded; then cut the connection."""
+        """Wait until the transport has room again; cut the connection of a client that takes nothing."""
         request = self._request
-        if request is None or not request.protocol.writing_paused:
-            return
-        try:
-            async with asyncio.timeout(self._timeout):
-                await request.writer.drain()
-        except TimeoutError:
-            if request.transport is not None:
+        while request is not None and request.protocol.writing_paused and request.transport is not None:
+            left = request.transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await request.writer.drain()
+            except TimeoutError:
+                if request.transport is None or request.transport.get_write_buffer_size() < left:
+                    continue
                 request.transport.abort()
-            raise ConnectionAbortedError("the client takes nothing") from None
+                raise ConnectionAbortedError("the client takes nothing") from None

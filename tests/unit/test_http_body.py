@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from gateway.config.model import Limits
-from gateway.errors import Unavailable
-from protocols.http.body import Budget
+from protocols.http.body import MAX_MEMBERS, PIECE, Inflater
+from protocols.http.problem import Malformed
 from tests.conftest import eventually
 from tests.unit.http_support import BATCH, House, batch, client, event, house, raw, split
 
@@ -126,63 +126,93 @@ async def test_what_cannot_be_inflated_within_bounds_is_refused(
             assert answer.headers["Accept-Encoding"] == "gzip, deflate"
 
 
-async def test_bodies_together_have_a_bound(small: House) -> None:
-    """One request holds all of the budget; the next one waits its time and is told to come again."""
-    big = Limits(body=2**20, memory=2**20, request_timeout=20, publish_deadline=0.3)
-    async with house(big) as made:
-        _, holder = await asyncio.open_connection("127.0.0.1", made.port)
-        holder.write(PATH + b"Content-Length: 1000000\r\n\r\n")
-        door = made.listener._door
-        await eventually(lambda: door.bodies.budget.free < 100_000)
-        async with client(made) as web:
-            answer = await web.post("/v1/topics/t/events", data=b"x" * 500_000, headers={"Expect": "100-continue"})
-            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-            assert (await web.post("/v1/topics/t/events", data=b"small")).status == 200
-            holder.close()
-            await eventually(lambda: door.bodies.budget.free == door.bodies.budget.size)
-            assert (await web.post("/v1/topics/t/events", data=b"x" * 500_000)).status == 200
+async def test_several_gzip_members_are_one_body(small: House) -> None:
+    members = b"".join(gzip.compress(text) for text in (b"one,", b"", b"two,", b"x" * 90_000))
+    async with client(small) as web:
+        answer = await web.post("/v1/topics/t/events", data=members, headers={"Content-Encoding": "gzip"})
+        assert answer.status == 200
+        assert [found.data for found in await small.stored()] == [b"one,two," + b"x" * 90_000]
+        refused = await web.post(
+            "/v1/topics/t/events", data=gzip.compress(b"x" * 60_000) * 2, headers={"Content-Encoding": "gzip"}
+        )
+        assert refused.status == 413, "the bound is that of all members together"
 
 
-async def test_the_budget_is_given_out_in_turn() -> None:
-    budget = Budget(10)
-    await budget.take(8, 1)
-    order: list[int] = []
-
-    async def take(amount: int) -> None:
-        await budget.take(amount, 5)
-        order.append(amount)
-
-    tasks = [asyncio.create_task(take(amount)) for amount in (9, 1, 2)]
-    await asyncio.sleep(0)
-    assert order == [], "a small one does not overtake, or a large one would wait for ever"
-    budget.give(8)
-    await eventually(lambda: order == [9, 1])
-    budget.give(9)
-    await asyncio.gather(*tasks)
-    assert budget.free == 7
+def test_members_are_bounded_and_other_codings_have_one() -> None:
+    many = Inflater(31)
+    with pytest.raises(Malformed, match="more than"):
+        list(many.pieces(gzip.compress(b"", mtime=0) * (MAX_MEMBERS + 1)))
+    one = Inflater(15)
+    with pytest.raises(Malformed, match="behind"):
+        list(one.pieces(zlib.compress(b"a") * 2))
 
 
-async def test_who_gives_up_waiting_leaves_nothing_behind() -> None:
-    budget = Budget(10)
-    await budget.take(10, 1)
-    with pytest.raises(Unavailable):
-        await budget.take(5, 0.01)
-    waiting = asyncio.create_task(budget.take(5, 5))
-    behind = asyncio.create_task(budget.take(1, 5))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    budget.give(5)
-    await behind
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert budget.free == 4
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 5 * PIECE, 5 * PIECE + 257])
+@pytest.mark.parametrize("cut", [1, 7, 4096, 10**9])
+def test_whatever_the_pieces_what_was_packed_comes_out(size: int, cut: int) -> None:
+    plain = b"ab" * (size // 2) + b"c" * (size % 2)
+    packed = gzip.compress(plain)
+    inflater = Inflater(31)
+    parts = [piece for at in range(0, len(packed), cut) for piece in inflater.pieces(packed[at : at + cut])]
+    assert b"".join([*parts, *inflater.rest()]) == plain
+    assert all(len(part) <= PIECE for part in parts)
 
 
-async def test_a_grant_in_the_moment_of_giving_up_is_given_back() -> None:
-    budget = Budget(10)
-    await budget.take(10, 1)
-    waiting = asyncio.create_task(budget.take(5, 5))
-    await asyncio.sleep(0)
-    budget.give(10)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert budget.free == 10
+async def test_an_expectation_is_looked_at_though_the_body_is_there(small: House) -> None:
+    request = PATH + b"Content-Length: 1\r\nConnection: close\r\n"
+    assert split(await raw(small.port, request + b"Expect: magic\r\n\r\nx"))[0] == 417
+    assert (await raw(small.port, request + b"Expect: 100-Continue\r\n\r\nx")).startswith(b"HTTP/1.1 200")
+    assert len(await small.stored()) == 1
+
+
+BIG = Limits(body=2**20, memory=2**20, request_timeout=20, publish_deadline=8)
+GZIP = b"Content-Encoding: gzip\r\n"
+
+
+@pytest.mark.parametrize(
+    "stalled",
+    [b"Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n", b"Content-Length: 1000000\r\n\r\n0123456789",
+     GZIP + b"Content-Length: 1000000\r\n\r\n" + gzip.compress(b"x")[:10],
+     GZIP + b"Transfer-Encoding: chunked\r\n\r\na\r\n" + gzip.compress(b"x")[:10] + b"\r\n"],
+)  # fmt: skip
+async def test_a_client_that_stalls_costs_only_itself(stalled: bytes) -> None:
+    async with house(BIG) as made, client(made) as web:
+        holders = [await asyncio.open_connection("127.0.0.1", made.port) for _ in range(20)]
+        for _, writer in holders:
+            writer.write(PATH + stalled)
+        await eventually(lambda: len(made.connections) == 20)
+        began = asyncio.get_running_loop().time()
+        reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+        writer.write(PATH + b"Content-Length: 200000\r\nConnection: close\r\n\r\n" + b"x" * 100_000)
+        await asyncio.sleep(0.1)
+        writer.write(b"x" * 100_000)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        assert (await web.post("/v1/topics/t/events", data=b"x" * 900_000)).status == 200
+        assert asyncio.get_running_loop().time() - began < 1
+        for _, each in [*holders, (reader, writer)]:
+            each.close()
+
+
+async def test_who_holds_much_and_stalls_gives_way_when_others_wait() -> None:
+    """The budget is full of bodies that stopped just before their end; a new one is served all the same."""
+    async with house(BIG) as made, client(made) as web:
+        budget = made.listener._door.bodies.budget
+        holders = [await asyncio.open_connection("127.0.0.1", made.port) for _ in range(2)]
+        for _, writer in holders:
+            writer.write(PATH + b"Content-Length: 1000000\r\n\r\n" + b"x" * 999_999)
+        await eventually(lambda: budget._senior is not None and budget._senior.held > 900_000 and budget._waiting)
+        assert (await web.post("/v1/topics/t/events", data=b"small")).status == 200
+        assert (await web.post("/v1/topics/t/events", data=b"x" * 900_000)).status == 200
+        for reader, writer in holders:
+            answer = split(await reader.read())
+            assert (answer[0], answer[1]["retry-after"], answer[1]["connection"]) == (503, "1", "close")
+            writer.close()
+        await eventually(lambda: budget.free == budget.size and not budget._shares)
+
+
+async def test_many_large_bodies_at_once_are_all_taken_one_after_the_other() -> None:
+    async with house(BIG) as made, client(made) as web:
+        posts = [web.post("/v1/topics/t/events", data=b"x" * 1_000_000) for _ in range(20)]
+        assert [answer.status for answer in await asyncio.gather(*posts)] == [200] * 20
+        budget = made.listener._door.bodies.budget
+        assert (budget.free, budget._shares, budget._senior) == (budget.size, {}, None)

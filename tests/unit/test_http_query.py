@@ -15,8 +15,8 @@ def refused(text: str, *known: str) -> InvalidInput:
 
 
 def test_values_are_decoded_and_repeated_ones_kept_in_order() -> None:
-    query = Query("start=-5m&from=a%2F**&from=b%20c&empty=", ("start", "empty"), repeated=("from",))
-    assert (query.get("start"), query.get("empty"), query.get("missing")) == ("-5m", "", None)
+    query = Query("start=-5m&from=a%2F**&from=b%20c", ("start",), repeated=("from",))
+    assert (query.get("start"), query.get("missing")) == ("-5m", None)
     assert (query.all("from"), query.all("missing")) == (["a/**", "b c"], [])
 
 
@@ -30,6 +30,13 @@ def test_an_unknown_name_is_refused_with_the_one_that_was_meant() -> None:
 
 def test_a_name_is_given_once() -> None:
     assert "twice" in refused("limit=1&limit=2", "limit").message
+
+
+def test_an_empty_value_is_refused_whatever_its_name() -> None:
+    for text in ("start=", "start", "limit=&start=earliest"):
+        assert "is empty" in refused(text, "start", "limit").message
+    with pytest.raises(InvalidInput, match="is empty"):
+        Query("from=a&from=", (), repeated=("from",))
 
 
 def test_what_cannot_be_decoded_is_refused() -> None:

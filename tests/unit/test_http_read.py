@@ -86,12 +86,15 @@ async def test_a_page_can_be_plain_json_and_head_has_no_body(there: House, web: 
     assert (head.status, await head.read()) == (200, b"")
     assert int(head.headers["Content-Length"]) > 2
     assert (await web.head(EVENTS, headers=STREAM)).headers["Content-Type"] == "text/event-stream"
+    assert (await web.head("/v1/topics/missing/events", headers=STREAM)).status == 404
+    assert not there.reader._streams, "nothing stays open for it"
 
 
 async def test_a_long_poll_waits_for_the_first_event(there: House, web: ClientSession) -> None:
     asking = asyncio.create_task(web.get(f"{EVENTS}?start=latest&wait=10s"))
-    await eventually(lambda: there.reader.stats.pages == 0 and there.listener._door.readings._polls)
-    await eventually(lambda: there.hub.followed)
+    readings = there.listener._door.readings
+    await eventually(lambda: readings._polls and there.hub.followed)
+    assert readings.pages.budget.free == readings.pages.budget.size, "who waits holds nothing"
     await there.store(stored_event(1))
     async with asyncio.timeout(5):
         assert [event["id"] for event in await (await asking).json(content_type=None)] == ["1"]
@@ -207,8 +210,10 @@ async def test_a_client_that_never_reads_is_cut_and_nobody_else_notices() -> Non
         (f"{EVENTS}?start=yesterday", 400, "invalid_position"), (f"{EVENTS}?limit=0", 400, "invalid_request"),
         (f"{EVENTS}?subject=a/%2Bx", 400, "invalid_address"), (f"{EVENTS}?subject=", 400, "invalid_request"),
         (f"{EVENTS}?strat=latest", 400, "invalid_request"), ("/v1/events", 400, "invalid_request"),
-        ("/v1/events?from=", 400, "invalid_address"), ("/v1/events?from=missing", 404, "unknown_topic"),
+        ("/v1/events?from=", 400, "invalid_request"), ("/v1/events?from=missing", 404, "unknown_topic"),
         ("/v1/events?from=t&subject=x", 400, "invalid_request"), (f"{EVENTS}?start=AAAA", 400, "invalid_position"),
+        (f"{EVENTS}?start=", 400, "invalid_request"), (f"{EVENTS}?subject=a/***", 400, "invalid_address"),
+        (f"{EVENTS}?wait=", 400, "invalid_request"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/cloudevents-batch+json"])
@@ -223,7 +228,8 @@ async def test_bad_requests_are_refused_before_anything_is_read(
 @pytest.mark.parametrize(
     ("query", "headers", "status", "code"),
     [
-        ("limit=10001", {}, 400, "invalid_request"), ("wait=soon", {}, 400, "invalid_request"),
+        ("limit=10001", {}, 400, "invalid_request"), ("wait=61s", {}, 400, "invalid_request"),
+        ("wait=soon", {}, 400, "invalid_request"),
         ("wait=1s", STREAM, 400, "invalid_request"), ("", {"Accept": "text/html"}, 406, "not_acceptable"),
         ("", STREAM | {"Last-Event-ID": "nonsense!"}, 400, "invalid_position"),
     ],
