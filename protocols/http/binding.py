@@ -55,7 +55,7 @@ def decode(
         _check_format(essence, content_type or "")
         events = decode_batch(body, max_events) if essence == BATCH else [decode_event(body)]
         return events if subject is None else with_subject(events, subject, essence == BATCH)
-    given = [(name[3:], value) for name, value in headers if name[:3] == "ce-"]
+    given = [(name[3:] or name, value) for name, value in headers if name[:3] == "ce-"]
     if given:
         event = binary_event(given, content_type, body)
         return [event] if subject is None else with_subject([event], subject, False)

@@ -307,6 +307,9 @@ class DocumentPages:
         Query(query, ())
         return Reply(200, self._json)
 
+    async def lead(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
+        return Reply(307, b"", "text/plain", [("Location", "/v1/docs")])
+
     async def page(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         policy = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
         return Reply(200, self._html, "text/html; charset=utf-8", [policy])

@@ -18,7 +18,9 @@ Handler: TypeAlias = Callable[[BaseRequest, Principal, str, tuple[str, ...]], Aw
 
 ROOT = "v1"
 #: Parts of the public interface that this version does not have yet.
-LATER = ("subscriptions", "intelligence", "routing", "schemas", "routes", "workflows")
+LATER = (
+    "subscriptions", "intelligence", "routing", "schemas", "routes", "workflows", "policies", "bridges", "cluster",
+)  # fmt: skip
 _MAX_KNOWN = 4096
 
 
@@ -27,7 +29,7 @@ class Route:
 
     def __init__(self, pattern: str, handlers: Mapping[str, Handler]) -> None:
         self.name = pattern
-        self.segments = tuple(pattern.strip("/").split("/"))
+        self.segments = tuple(pattern.removeprefix("/").split("/"))
         self.handlers = dict(handlers)
         if "GET" in self.handlers:
             self.handlers.setdefault("HEAD", self.handlers["GET"])
@@ -42,7 +44,7 @@ class Route:
             return None
         found = []
         for expected, given in zip(self.segments, segments, strict=True):
-            if expected[0] == "{":
+            if expected[:1] == "{":
                 found.append(given)
             elif expected != given:
                 return None

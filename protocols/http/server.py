@@ -7,6 +7,7 @@ handlers are in `publish`, `read`, `topics` and `clients`. There is no logging o
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from aiohttp.web import BaseRequest
@@ -27,7 +28,15 @@ from protocols.http.clients import ClientPages
 from protocols.http.connection import HttpConnection, HttpServer
 from protocols.http.cors import Cors
 from protocols.http.openapi import DocumentPages
-from protocols.http.problem import HeadersTooLarge, InternalError, MethodNotAllowed, reply_of
+from protocols.http.problem import (
+    HeadersTooLarge,
+    InternalError,
+    Malformed,
+    MethodNotAllowed,
+    NotImplementedCoding,
+    VersionNotSupported,
+    reply_of,
+)
 from protocols.http.publish import Publisher
 from protocols.http.read import Readings
 from protocols.http.reply import Reply
@@ -38,6 +47,8 @@ BACKLOG = 1024
 #: Seconds in which a TLS handshake must be done.
 HANDSHAKE = 10.0
 _MAX_HOSTS = 1000
+_VERSIONS = ((1, 1), (1, 0))
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 
 
 class Door:
@@ -71,7 +82,8 @@ class Door:
             "/v1/openapi.json": {"GET": documents.openapi},
             "/v1/docs": {"GET": documents.page},
         }
-        self._routes = Routes(self.table)
+        # Who looks around begins at the root: it leads to the documentation.
+        self._routes = Routes({**self.table, **{path: {"GET": documents.lead} for path in ("/", "/v1", "/v1/")}})
         self.draining = False
 
     async def serve(self, request: BaseRequest) -> Answer:
@@ -79,11 +91,12 @@ class Door:
         label = "other"
         origin = request.headers.get("Origin")
         try:
-            refused = self._refusal(request.headers.get("Host"), origin)
-            if refused is not None:
-                raise refused
+            target = request.raw_path
+            self._check_host(request.headers.get("Host"), origin)
+            if target[:1] != "/" and target != "*":
+                authority, target = _absolute(target)
+                self._check_host(authority, origin)
             self._check_headers(request)
-            target = request.raw_path if request.raw_path[:1] == "/" else str(request.rel_url)
             path, _, query = target.partition("?")
             route, parameters = self._routes.find(path)
             label = route.name
@@ -118,16 +131,24 @@ class Door:
             return self._cors.preflight(route.methods, request.headers.get("Access-Control-Request-Headers"))
         return Reply(204, headers=allow)
 
-    def _refusal(self, host: str | None, origin: str | None) -> Forbidden | None:
+    def _check_host(self, host: str | None, origin: str | None) -> None:
         if origin is not None:
-            return self._guard.refusal(host, origin)
+            self._guard.check(host, origin)
+            return
         if host not in self._hosts:
             if len(self._hosts) >= _MAX_HOSTS:
                 self._hosts.clear()
             self._hosts[host] = self._guard.refusal(host, None)
-        return self._hosts[host]
+        refused = self._hosts[host]
+        if refused is not None:
+            raise refused
 
     def _check_headers(self, request: BaseRequest) -> None:
+        if request.version not in _VERSIONS:
+            _refuse_version(request)
+        coding = request.headers.get("Transfer-Encoding")
+        if coding is not None and coding.strip().lower() != "chunked":
+            raise NotImplementedCoding(f"the transfer coding {coding[:40]!r} is not understood; chunked alone is")
         size = 0
         for name, value in request.raw_headers:
             size += len(name) + len(value)
@@ -164,6 +185,25 @@ class Door:
             if self.draining:
                 answer.force_close()
         return answer
+
+
+def _absolute(target: str) -> tuple[str, str]:
+    """The authority and the rest of a request target in absolute form (RFC 9112, 3.2.2).
+
+    Raises Malformed for what is neither that nor a path.
+    """
+    found = _ABSOLUTE.match(target)
+    if found is None:
+        raise Malformed(f"the request target {target[:100]!r} is neither a path nor an http URL")
+    rest = target[found.end() :]
+    return found[1], rest if rest[:1] == "/" else "/" + rest
+
+
+def _refuse_version(request: BaseRequest) -> None:
+    major, minor = request.version
+    if major < 1:
+        raise Malformed("the request line has no HTTP version")
+    raise VersionNotSupported(f"HTTP/{major}.{minor} is not understood; HTTP/1.1 is")
 
 
 class HttpListener:

@@ -87,6 +87,7 @@ def test_a_malformed_binary_event_is_refused_not_repaired() -> None:
     assert "Content-Type" in faults([*BINARY, ("ce-datacontenttype", "x/y")])["datacontenttype"]
     assert "name" in faults([*BINARY, ("ce-with_underscore", "x")])["with_underscore"]
     assert "media type" in faults(BINARY, "nonsense")["datacontenttype"]
+    assert "name" in faults([*BINARY, ("ce-", "x")])["ce-"]
 
 
 def test_structured_and_batch_mode() -> None:

@@ -51,6 +51,13 @@ def test_what_comes_later_is_not_available(routes: Routes, name: str) -> None:
         assert (error.value.code, error.value.status) == ("not_available", 501)
 
 
+def test_the_root_can_have_a_handler() -> None:
+    routes = Routes({"/": {"GET": handler}, "/v1/": {"GET": handler}})
+    assert [routes.find(path)[0].name for path in ("/", "/v1/")] == ["/", "/v1/"]
+    with pytest.raises(NoSuchPath):
+        routes.find("/v1")
+
+
 def test_the_memory_of_paths_is_bounded(routes: Routes) -> None:
     for number in range(_MAX_KNOWN + 10):
         routes.find(f"/v1/a/{number}")

@@ -84,9 +84,10 @@ async def test_other_methods_are_told_what_is_possible(web: ClientSession) -> No
 
 @pytest.mark.parametrize(
     ("path", "status", "found"),
-    [("/", 404, "not_found"), ("/topics", 404, "not_found"), ("/v1/nothing", 404, "not_found"),
+    [("/topics", 404, "not_found"), ("/v1/nothing", 404, "not_found"),
      ("/v1/subscriptions/x/events", 501, "not_available"), ("/v1/intelligence/latest", 501, "not_available"),
-     ("/v1/routes", 501, "not_available"), ("/v1/%FF", 404, "not_found")],
+     ("/v1/routes", 501, "not_available"), ("/v1/%FF", 404, "not_found"), ("/v1/policies", 501, "not_available"),
+     ("/v1/bridges/x", 501, "not_available"), ("/v1/cluster", 501, "not_available")],
 )  # fmt: skip
 async def test_paths_that_are_not_there(web: ClientSession, path: str, status: int, found: str) -> None:
     from yarl import URL
@@ -138,6 +139,46 @@ async def test_requests_of_one_connection_are_answered_in_order(there: House) ->
 async def test_an_absolute_request_target_is_understood(there: House) -> None:
     request = b"GET http://localhost/v1/topics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert split(await raw(there.port, request))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/"])
+async def test_who_looks_around_is_led_to_the_documentation(there: House, web: ClientSession, path: str) -> None:
+    answer = await web.get(path, allow_redirects=False)
+    assert (answer.status, answer.headers["Location"], answer.headers["Content-Length"]) == (307, "/v1/docs", "0")
+    assert (await web.get(path)).headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [("http://evil.example/v1/topics", 403), ("http://localhost@evil.example/v1/topics", 403), ("http:///v1", 400),
+     ("HTTP://gate.example:1/v1/topics", 200), ("https://localhost/v1/topics?a=1", 400), ("http://localhost", 307),
+     ("ftp://localhost/v1/topics", 400), ("localhost", 400)],
+)  # fmt: skip
+async def test_the_authority_of_an_absolute_target_is_guarded_as_the_host_is(
+    there: House, target: str, status: int
+) -> None:
+    request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert split(await raw(there.port, request.encode()))[0] == status
+    foreign = request.replace("Host: localhost", "Host: evil.example")
+    assert split(await raw(there.port, foreign.encode()))[0] in (400, 403)
+
+
+async def test_other_versions_of_http_are_refused(there: House) -> None:
+    for line, status in (
+        (b"GET /v1/topics", 400),
+        (b"GET /v1/topics HTTP/0.9", 400),
+        (b"GET /v1/topics HTTP/2.0", 505),
+    ):
+        found, headers, _ = split(await raw(there.port, line + b"\r\n\r\n"))
+        assert (found, headers["connection"]) == (status, "close")
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip,chunked", b"xchunked, chunked"])
+async def test_a_transfer_coding_that_is_not_undone_is_refused(there: House, coding: bytes) -> None:
+    request = b"POST /v1/topics/t/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: " + coding + b"\r\n\r\n"
+    status, headers, body = split(await raw(there.port, request + b"1\r\nx\r\n0\r\n\r\n"))
+    assert (status, json.loads(body)["code"], headers["connection"]) == (501, "unsupported_content", "close")
+    assert await there.stored() == []
 
 
 async def test_a_defect_is_an_answer_without_details_and_the_door_goes_on(
