@@ -172,7 +172,8 @@ class App:
         )
 
     def _table_reasons(self) -> list[str]:
-        reasons = [] if self.table.loaded else [f"table {TABLE} is loading: {self.table.fault or 'reading'}"]
+        fault = "waiting for the log" if self.table.fault in ("", "not started") else self.table.fault
+        reasons = [] if self.table.loaded else [f"table {TABLE} is loading: {fault}"]
         if self._missing:
             reasons.append(f"configured topics are not made yet: {', '.join(sorted(self._missing))}")
         return reasons

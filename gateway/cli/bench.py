@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
-from gateway.cli.client import Client, problem
-from gateway.cli.options import DEFAULT_URL, Json, Token, Url
+from gateway.cli.client import Client, problem, trusting
+from gateway.cli.options import DEFAULT_URL, Ca, Json, Token, Url
 from gateway.cli.output import CANNOT_CONNECT, CommandError, Progress, command, line, record
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ async def read_for(session: aiohttp.ClientSession, url: str, seconds: float) -> 
 
 
 async def measure(
-    url: str, token: str | None, topic: str, connections: int, batch: int, size: int, seconds: float
+    url: str, token: str | None, ca: Path | None, topic: str, connections: int, batch: int, size: int, seconds: float
 ) -> dict[str, Any]:
     """Both directions. Raises CommandError."""
     import aiohttp
@@ -98,7 +99,7 @@ async def measure(
 
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     progress = Progress("bench")
-    connector = aiohttp.TCPConnector(limit=connections)
+    connector = aiohttp.TCPConnector(limit=connections, ssl=trusting(ca) if url.startswith("https:") else True)
     try:
         async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
             body = body_of(batch, size)
@@ -129,14 +130,15 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600.0, help="For each direction.")] = 5.0,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca: Ca = None,
     as_json: Json = False,
 ) -> None:
     """Measure a running gateway from here. Makes a topic of its own and deletes it."""
     topic = f"bench-{os.getpid()}-{os.urandom(3).hex()}"
-    client = Client(url, token)
+    client = Client(url, token, ca)
     client.request("PUT", f"/topics/{topic}", body=b'{"partitions": 1}')
     try:
-        figures = asyncio.run(measure(client.url, token, topic, connections, batch, size, seconds))
+        figures = asyncio.run(measure(client.url, token, ca, topic, connections, batch, size, seconds))
     finally:
         client.request("DELETE", f"/topics/{topic}")
         client.close()

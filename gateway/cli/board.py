@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.output import visible
-from gateway.cli.subscribe import data_of
+from gateway.cli.subscribe import as_written, data_of
 from gateway.cli.telemetry import TYPE
 
 if TYPE_CHECKING:
@@ -168,7 +168,9 @@ def picture(board: Board, now: float, head: Sequence[str], foot: Sequence[str], 
 def decode(data: str) -> dict[str, Any]:
     """The structured event in a message; our own may come with its JSON data as base64."""
     event: dict[str, Any] = json.loads(data)
-    if event["type"] == TYPE and "data_base64" in event:
+    if event["type"] != TYPE:
+        return as_written(data)
+    if "data_base64" in event:
         event["data"] = json.loads(base64.b64decode(event["data_base64"]))
     return event
 

@@ -14,6 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -60,16 +61,28 @@ def problem(status: int, body: bytes) -> CommandError:
     faults = told.get("faults") or told.get("errors") or ()
     refused = 400 <= status < 500 and code != "not_available"
     return CommandError(
-        f"{message} ({code})",
+        message,
         REFUSED if refused else FAILED,
         code=code,
         faults=[fault for fault in faults if isinstance(fault, dict)],
         retriable=status == 429 or status >= 500,
+        told=True,
     )
 
 
+def trusting(ca: Path | None) -> ssl.SSLContext:
+    """A context that trusts the authorities in a PEM file, or the system's. Raises CommandError."""
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        reason = "holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+        raise CommandError(f"--ca {ca}: {reason}", WRONG_USE, code="wrong_use") from None
+
+
 class Client:
-    def __init__(self, url: str, token: str | None = None, timeout: float = 30.0) -> None:
+    """`ca` names a PEM file to trust for `https://` in place of the system's authorities."""
+
+    def __init__(self, url: str, token: str | None = None, ca: Path | None = None, timeout: float = 30.0) -> None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
             port = parts.port
@@ -79,7 +92,7 @@ class Client:
             raise CommandError(f"{url!r} is not an http:// or https:// address", WRONG_USE, code="wrong_use")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._host, self._port = parts.hostname, port
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = trusting(ca) if parts.scheme == "https" else None
         self._prefix = parts.path.rstrip("/") + "/v1"
         self._token, self._timeout = token, timeout
         self._connection: http.client.HTTPConnection | None = None
@@ -235,6 +248,9 @@ class Client:
             connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
         try:
             connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            hint = "" if "hostname" in error.verify_message.lower() else " (--ca FILE names another authority)"
+            raise ConnectionLost(f"cannot trust {self.url}: {error.verify_message}{hint}") from None
         except (OSError, UnicodeError) as error:
             raise ConnectionLost(f"cannot connect to {self.url}: {error}") from None
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -15,6 +15,16 @@ Url: TypeAlias = Annotated[
 Token: TypeAlias = Annotated[
     str | None, typer.Option("--token", envvar="LINKSPAN_TOKEN", help="Sent as a bearer token.", show_default=False)
 ]
+Ca: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        envvar="LINKSPAN_CA",
+        metavar="FILE",
+        help="PEM file of the authority that signs the gateway's certificate, instead of the system's.",
+        show_default=False,
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.", show_default=False)]
 Config: TypeAlias = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file (YAML or TOML).", show_default=False)

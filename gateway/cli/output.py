@@ -25,7 +25,10 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 class CommandError(Exception):
-    """Ends a command with a message, an exit code and a stable code for `--json`."""
+    """Ends a command with a message, an exit code and a stable code for `--json`.
+
+    `told`: the code came from the gateway, and is shown to people too: documentation explains it.
+    """
 
     def __init__(
         self,
@@ -35,10 +38,11 @@ class CommandError(Exception):
         code: str = "failed",
         faults: Sequence[Mapping[str, Any]] = (),
         retriable: bool = False,
+        told: bool = False,
     ) -> None:
         super().__init__(message)
         self.message, self.exit_code, self.code = message, exit_code, code
-        self.faults, self.retriable = faults, retriable
+        self.faults, self.retriable, self.told = faults, retriable, told
 
 
 def wants_color(stream: TextIO) -> bool:
@@ -113,7 +117,8 @@ def complain(error: CommandError, *, as_json: bool) -> None:
             body["faults"] = list(error.faults)
         note(json.dumps({"error": body}, ensure_ascii=False))
         return
-    note(f"{styled('error', 'red', sys.stderr)}: {visible(error.message)}")
+    code = f" ({error.code})" if error.told else ""
+    note(f"{styled('error', 'red', sys.stderr)}: {visible(error.message + code)}")
     for fault in error.faults[:20]:
         where = fault.get("where")
         note(f"  {visible(f'{where}: ' if where else '')}{visible(str(fault.get('message', '')))}")

@@ -5,22 +5,32 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 import typer
 
 from gateway.cli.client import Client
-from gateway.cli.options import DEFAULT_URL, Json, Token, Url
+from gateway.cli.options import DEFAULT_URL, Ca, Json, Token, Url
 from gateway.cli.output import WRONG_USE, CommandError, Progress, command, line, note, record
 
 #: What one request holds at most: the gateway takes 10,000 events and 16 MiB by default.
 BATCH_EVENTS, BATCH_BYTES = 1000, 4 * 2**20
 _READ = 256 * 1024
+#: `events[3].source` of an answer, or `source` where there was but one event.
+_EVENT = re.compile(r"(?:events\[([0-9]+)\]\.?)?(.*)", re.DOTALL)
+
+
+class Line(NamedTuple):
+    """A line of the input; 1 is the first."""
+
+    number: int
+    text: bytes
 
 
 def address_of(text: str) -> tuple[str, str | None]:
@@ -78,52 +88,93 @@ def event(subject: str | None, type_: str | None, attributes: dict[str, str], da
     return made | attributes | {"data_base64": base64.b64encode(data).decode()}
 
 
-def lots(source: int) -> Iterator[list[bytes]]:
+def lots(source: int) -> Iterator[list[Line]]:
     """Lines from a file descriptor, in lots of what can be had at once: a slow pipe is not held back."""
-    lot: list[bytes] = []
-    size, rest = 0, b""
+    lot: list[Line] = []
+    size, number, rest = 0, 0, b""
     while chunk := os.read(source, _READ):
         *lines, rest = (rest + chunk).split(b"\n")
         for text in lines:
+            number += 1
             text = text.removesuffix(b"\r")
             if not text:
                 continue
             if lot and (len(lot) >= BATCH_EVENTS or size + len(text) > BATCH_BYTES):
                 yield lot
                 lot, size = [], 0
-            lot.append(text)
+            lot.append(Line(number, text))
             size += len(text)
         if lot:
             yield lot
             lot, size = [], 0
     if rest.removesuffix(b"\r"):
-        yield [rest.removesuffix(b"\r")]
+        yield [Line(number + 1, rest.removesuffix(b"\r"))]
 
 
-def publish_lines(client: Client, topic: str, make: Any, source: int, as_json: bool) -> None:
+class Lines:
+    """Publishes lines, and knows how many were."""
+
+    def __init__(self, client: Client, topic: str, make: Callable[[bytes], dict[str, Any]]) -> None:
+        self._client, self._topic, self._make = client, topic, make
+        self.count = 0
+
+    def send(self, lot: list[Line]) -> None:
+        """One lot, in parts where the gateway takes less in one request. Raises CommandError that names lines."""
+        try:
+            send(self._client, self._topic, [self._make(text) for _, text in lot])
+        except CommandError as error:
+            if error.code == "too_large" and not error.faults and len(lot) > 1:
+                half = len(lot) // 2
+                self.send(lot[:half])
+                self.send(lot[half:])
+                return
+            place_faults(error, [f"line {number}" for number, _ in lot])
+            raise
+        self.count += len(lot)
+
+
+def publish_lines(lines: Lines, topic: str, source: int, as_json: bool) -> None:
     """Publish stdin lot by lot; on a failure say how far it came."""
-    progress, count = Progress("publishing"), 0
+    progress = Progress("publishing")
     try:
         for lot in lots(source):
-            send(client, topic, [make(text) for text in lot])
-            count += len(lot)
-            progress.show(f"{count:,} events")
+            lines.send(lot)
+            progress.show(f"{lines.count:,} events")
     except CommandError as error:
-        error.message += f" ({count:,} events were published before)"
+        error.message += f"; {lines.count:,} events were published before"
         raise
     finally:
         progress.clear()
     if as_json:
-        record({"count": count})
+        record({"count": lines.count})
     else:
-        line(f"published {count:,} event{'' if count == 1 else 's'} to {topic}")
+        line(f"published {lines.count:,} event{'' if lines.count == 1 else 's'} to {topic}")
 
 
 def send(client: Client, topic: str, events: list[dict[str, Any]]) -> Any:
-    """One batch; the answer is `{"count", "positions"}`."""
-    body = json.dumps(events, ensure_ascii=False, separators=(",", ":")).encode()
+    """One request; the answer is `{"count", "positions"}`."""
     path = f"/topics/{quote(topic, safe='')}/events"
-    return client.request("POST", path, body=body, content_type="application/cloudevents-batch+json").json()
+    kind, content = ("cloudevents", events[0]) if len(events) == 1 else ("cloudevents-batch", events)
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return client.request("POST", path, body=body, content_type=f"application/{kind}+json").json()
+
+
+def place_faults(error: CommandError, places: Sequence[str]) -> None:
+    """Call events what their sender calls them: `places` are the names of those in the request, in order."""
+    faults = []
+    for fault in error.faults:
+        found = _EVENT.match(str(fault.get("where", "")))
+        assert found is not None  # it matches anything
+        at = int(found[1] or 0)
+        known = (found[1] or len(places) == 1) and at < len(places)
+        where = ": ".join(filter(None, (places[at], found[2]))) if known else found[0]
+        faults.append({name: value for name, value in fault.items() if name != "index"} | {"where": where})
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        error.message = f"refused: {faults[0]['where']} {faults[0].get('message', '')}{more}"
+    elif len(places) == 1 and places[0] and error.code == "too_large":
+        error.message = f"{places[0]} is too large: {error.message}"
+    error.faults = faults
 
 
 @command
@@ -139,23 +190,30 @@ def publish(
     ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca: Ca = None,
     as_json: Json = False,
 ) -> None:
     """Publish one event, or one for each line of stdin."""
     topic, subject = address_of(address)
     attributes = attributes_from(attribute or ())
+    if type_ == "":
+        raise CommandError("--type is empty", WRONG_USE, code="wrong_use")
 
     def make(text: bytes) -> dict[str, Any]:
         return event(subject, type_, attributes, text)
 
-    client = Client(url, token)
+    client = Client(url, token, ca)
     try:
         if data is None or data == "-":
             if sys.stdin.isatty():
                 note("each line is an event; end with Ctrl-D")
-            publish_lines(client, topic, make, sys.stdin.fileno(), as_json)
+            publish_lines(Lines(client, topic, make), topic, sys.stdin.fileno(), as_json)
             return
-        answer = send(client, topic, [make(data.encode(errors="surrogateescape"))])
+        try:
+            answer = send(client, topic, [make(data.encode(errors="surrogateescape"))])
+        except CommandError as error:
+            place_faults(error, [""])
+            raise
         if as_json:
             record(answer)
         else:

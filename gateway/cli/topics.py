@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 
 from gateway.cli.client import Answer, Client
-from gateway.cli.options import DEFAULT_URL, Json, Token, Url
+from gateway.cli.options import DEFAULT_URL, Ca, Json, Token, Url
 from gateway.cli.output import WRONG_USE, CommandError, command, line, record, styled, table
 
 app = typer.Typer(help="Topics: list, create, show, change, delete.", no_args_is_help=True)
@@ -48,11 +48,22 @@ def settings(
     return {name: value for name, value in body.items() if value is not None}
 
 
-def ask(url: str, token: str | None, method: str, name: str = "", body: dict[str, Any] | None = None) -> Answer:
+def ask(client: Client, method: str, name: str | None = None, body: dict[str, Any] | None = None) -> Answer:
     """One request about a topic, or about all of them."""
-    path = f"/topics/{quote(name, safe='')}" if name else "/topics"
-    with closing(Client(url, token)) as client:
+    path = "/topics" if name is None else f"/topics/{quote(checked(name), safe='')}"
+    with closing(client):
         return client.request(method, path, body=None if body is None else json.dumps(body).encode())
+
+
+def checked(name: str) -> str:
+    """The name of a topic; raises CommandError for an illegal one."""
+    from gateway.address import check_topic
+    from gateway.errors import InvalidAddress
+
+    try:
+        return check_topic(name)
+    except InvalidAddress as error:
+        raise CommandError(error.message, WRONG_USE, code=error.code) from None
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -76,9 +87,9 @@ def show_topic(view: dict[str, Any], as_json: bool) -> None:
 
 @app.command("ls")
 @command
-def ls(url: Url = DEFAULT_URL, token: Token = None, as_json: Json = False) -> None:
+def ls(url: Url = DEFAULT_URL, token: Token = None, ca: Ca = None, as_json: Json = False) -> None:
     """List the topics."""
-    views = ask(url, token, "GET").json()
+    views = ask(Client(url, token, ca), "GET").json()
     views = views["topics"] if isinstance(views, dict) else views
     if as_json:
         record(views)
@@ -101,11 +112,12 @@ def create(
     type_: Type = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca: Ca = None,
     as_json: Json = False,
 ) -> None:
     """Create a topic; one that exists gets the settings named here."""
     body = settings(partitions, replication, retention_time, retention_bytes, cleanup, compression, type_)
-    answer = ask(url, token, "PUT", name, body)
+    answer = ask(Client(url, token, ca), "PUT", name, body)
     if not as_json:
         line(styled(f"{name} {'created' if answer.status == 201 else 'exists; settings applied'}", "green"))
     show_topic(answer.json(), as_json)
@@ -113,9 +125,9 @@ def create(
 
 @app.command("show")
 @command
-def show(name: Name, url: Url = DEFAULT_URL, token: Token = None, as_json: Json = False) -> None:
+def show(name: Name, url: Url = DEFAULT_URL, token: Token = None, ca: Ca = None, as_json: Json = False) -> None:
     """Show a topic's settings."""
-    show_topic(ask(url, token, "GET", name).json(), as_json)
+    show_topic(ask(Client(url, token, ca), "GET", name).json(), as_json)
 
 
 @app.command("set")
@@ -130,13 +142,14 @@ def set_(
     type_: Type = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca: Ca = None,
     as_json: Json = False,
 ) -> None:
     """Change a topic's settings; what is not named stays."""
     body = settings(partitions, None, retention_time, retention_bytes, cleanup, compression, type_)
     if not body:
         raise CommandError("nothing to set: name at least one option", WRONG_USE, code="wrong_use")
-    show_topic(ask(url, token, "PATCH", name, body).json(), as_json)
+    show_topic(ask(Client(url, token, ca), "PATCH", name, body).json(), as_json)
 
 
 @app.command("rm")
@@ -146,15 +159,17 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.", show_default=False)] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca: Ca = None,
     as_json: Json = False,
 ) -> None:
     """Delete a topic and all its events."""
+    checked(name)
     if not yes:
         if not sys.stdin.isatty():
             raise CommandError("this deletes all events of the topic: confirm with --yes", WRONG_USE, code="wrong_use")
         if not typer.confirm(f"Delete {name} and all its events?"):
             raise CommandError("nothing was deleted")
-    ask(url, token, "DELETE", name)
+    ask(Client(url, token, ca), "DELETE", name)
     if as_json:
         record({"deleted": name})
     else:

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +125,44 @@ def test_up_says_where_it_can_be_reached(tmp_path: Path) -> None:
     assert f"embedded, in {tmp_path / 'data'}" in text
 
 
+def test_off_a_terminal_results_and_logs_have_a_stream_each(tmp_path: Path) -> None:
+    for flags in ([], ["--json"]):
+        process = spawn("up", "--data", str(tmp_path / "data"), *FREE_PORTS, *flags)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        while flags and '"http"' not in first:
+            first += process.stdout.readline()
+        while not flags and "Ctrl-C" not in first:
+            first += process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        rest, err = process.communicate(timeout=TIMEOUT)
+        assert [json.loads(line)["event"] for line in err.splitlines()] == ["started", "draining", "stopped"]
+        out = (first + rest).splitlines()
+        if flags:
+            assert [json.loads(line)["listener"] for line in out] == ["admin", "http"]
+        else:
+            assert out[0] == "linkspan is up"
+            assert not any(line.startswith("{") for line in out)
+
+
+def test_with_kafka_away_the_doors_open_in_a_moment_and_say_why_they_are_not_ready(tmp_path: Path) -> None:
+    process = spawn("up", "--kafka", "127.0.0.1:1", *FREE_PORTS, "--json")
+    assert process.stdout is not None
+    admin = json.loads(process.stdout.readline())["url"]
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{admin}/health/ready", timeout=TIMEOUT)
+    with caught.value as answer:
+        assert answer.status == 503
+        assert "127.0.0.1:1" in answer.read().decode()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    [waiting] = [line for line in map(json.loads, err.splitlines()) if line["event"] == "started_without_log"]
+    assert "127.0.0.1:1" in waiting["waiting_for"]
+    [started] = [line for line in map(json.loads, err.splitlines()) if line["event"] == "started"]
+    assert admin in started["addresses"]
+
+
 def test_a_port_in_use_is_named_with_what_to_do(running: Running, tmp_path: Path) -> None:
     port = running.urls["http"].rpartition(":")[2]
     done = linkspan("up", "--data", str(tmp_path / "d"), *FREE_PORTS, "--set", f"listeners.http.port={port}")
@@ -152,6 +192,7 @@ def test_what_is_published_can_be_subscribed_to(url: str, topic: str) -> None:
     done = linkspan("subscribe", f"{topic}/**", "--start", "earliest", "-n", "2", "--url", url)
     assert done.returncode == 0
     assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == [f"{topic}/a/b"] * 2
+    assert done.stdout.splitlines()[0] == f'{topic}/a/b\t{{"price": 1.50}}'
     done = linkspan("subscribe", f"{topic}/a/*", "--start", "earliest", "-n", "2", "--json", LINKSPAN_URL=url)
     first, second = map(json.loads, done.stdout.splitlines())
     assert first["data"] == {"price": 1.5}
@@ -229,7 +270,13 @@ def test_refusals_say_what_is_wrong(url: str, topic: str) -> None:
     assert linkspan("publish", "no-such-topic/x", "y", "--url", url).returncode == 4
     bad = linkspan("publish", f"{topic}/x", "y", "-a", "time=yesterday", "--url", url, "--json")
     assert bad.returncode == 4
-    assert "RFC 3339" in bad.stderr
+    error = json.loads(bad.stderr)["error"]
+    assert error["code"] == "invalid_event"
+    assert "RFC 3339" in error["message"]
+    assert "events[" not in bad.stderr
+    lines = linkspan("publish", f"{topic}/x", "-", "--url", url, stdin="a\n\n" + "x" * 1_200_000 + "\nb\n")
+    assert lines.returncode == 4
+    assert "line 3" in lines.stderr
     later = linkspan("subscribe", f"{topic}/**", "--filter", "a = 1", "--url", url)
     assert later.returncode == 1
     assert "not_available" in later.stderr

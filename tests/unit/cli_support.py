@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
@@ -58,7 +60,8 @@ def sse(number: int, subject: str = "a/b", **more: Any) -> bytes:
 
 
 @contextmanager
-def scripted() -> Iterator[Scripted]:
+def scripted(certificate: Path | None = None) -> Iterator[Scripted]:
+    """`certificate`: a PEM file with its key, for TLS."""
     script = Scripted()
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,7 +81,12 @@ def scripted() -> Iterator[Scripted]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    script.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
+    script.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

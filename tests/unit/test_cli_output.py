@@ -77,6 +77,14 @@ def test_an_error_lists_its_faults_for_people_and_for_programs(capsys: pytest.Ca
     }
 
 
+def test_a_code_of_the_gateway_is_shown_to_people_once(capsys: pytest.CaptureFixture[str]) -> None:
+    error = CommandError("no room", code="disk_full", told=True)
+    complain(error, as_json=False)
+    assert capsys.readouterr().err == "error: no room (disk_full)\n"
+    complain(error, as_json=True)
+    assert json.loads(capsys.readouterr().err) == {"error": {"code": "disk_full", "message": "no room"}}
+
+
 def test_a_command_ends_with_its_code() -> None:
     command(lambda: None)()
     with pytest.raises(SystemExit) as ended:

@@ -13,20 +13,27 @@ import pytest
 
 from gateway.cli.publish import attributes_from, content_type, lots
 from gateway.event import event_faults
-from tests.unit.cli_support import Scripted, reply, run, scripted
+from tests.unit.cli_support import Asked, Scripted, reply, run, scripted
 
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
     with scripted() as script:
         script.answer = lambda asked, to: reply(
-            to, {"count": len(json.loads(asked.body)), "positions": [[0, 7]] * len(json.loads(asked.body))}
+            to, {"count": len(batch_of(asked)), "positions": [[0, 7]] * len(batch_of(asked))}
         )
         yield script
 
 
+def batch_of(asked: Asked) -> list[dict[str, Any]]:
+    content = json.loads(asked.body)
+    kind = "application/cloudevents-batch+json" if isinstance(content, list) else "application/cloudevents+json"
+    assert asked.headers["Content-Type"] == kind
+    return content if isinstance(content, list) else [content]
+
+
 def sent(server: Scripted) -> list[dict[str, Any]]:
-    return [event for asked in server.asked for event in json.loads(asked.body)]
+    return [event for asked in server.asked for event in batch_of(asked)]
 
 
 def data_of(event: dict[str, Any]) -> bytes:
@@ -50,7 +57,7 @@ def test_an_event_is_a_valid_cloudevent_at_its_address(server: Scripted, capsys:
     assert out == "published to signals/equities/AAPL: partition 0, offset 7\n"
     [event] = sent(server)
     assert server.asked[0].path == "/v1/topics/signals/events"
-    assert server.asked[0].headers["Content-Type"] == "application/cloudevents-batch+json"
+    assert server.asked[0].headers["Content-Type"] == "application/cloudevents+json"
     assert event["subject"] == "equities/AAPL"
     assert event["datacontenttype"] == "application/json"
     assert data_of(event) == b'{"price": 1.50}'  # byte for byte
@@ -132,7 +139,7 @@ def test_a_failure_in_the_middle_says_how_far_it_came(
         monkeypatch.setattr(sys, "stdin", source)
         code, _, err = run(capsys, "publish", "t", "-", "--url", server.url)
     assert code == 1
-    assert "no room (disk_full) (1,000 events were published before)" in err
+    assert err == "error: no room; 1,000 events were published before (disk_full)\n"
 
 
 @pytest.mark.parametrize("address", ["", "/x", "_internal/x", "a b/x", "t/a/+/b", "t/*"])
@@ -146,3 +153,55 @@ def test_an_illegal_address_is_wrong_use_and_sends_nothing(server: Scripted, cap
 def test_an_attribute_needs_a_name_and_a_value(server: Scripted, capsys: Any) -> None:
     assert run(capsys, "publish", "t", "x", "-a", "novalue", "--url", server.url)[0] == 2
     assert attributes_from(["a=b=c"]) == {"a": "b=c"}
+
+
+def test_an_empty_type_is_wrong_use(server: Scripted, capsys: Any) -> None:
+    code, _, err = run(capsys, "publish", "t", "x", "--type", "", "--url", server.url)
+    assert (code, err) == (2, "error: --type is empty\n")
+    assert server.asked == []
+
+
+def test_what_is_wrong_with_a_single_event_names_no_batch(server: Scripted, capsys: Any) -> None:
+    fault = {"where": "events[0].data", "message": "has 9 bytes, at most 8 are taken", "index": 0}
+    server.answer = lambda asked, to: reply(
+        to, {"code": "too_large", "detail": "event 0 is too large", "faults": [fault]}, 413
+    )
+    code, _, err = run(capsys, "publish", "t", "x", "--url", server.url, "--json")
+    assert code == 4
+    assert json.loads(err)["error"] == {
+        "code": "too_large",
+        "message": "refused: data has 9 bytes, at most 8 are taken",
+        "faults": [{"where": "data", "message": "has 9 bytes, at most 8 are taken"}],
+    }
+
+
+def test_what_is_wrong_with_one_of_many_lines_names_the_line(server: Scripted, capsys: Any, stdin: Any) -> None:
+    faults = [
+        {"where": "events[1].data", "message": "is large", "index": 1}, {"where": "body", "message": "is odd"},
+        {"where": "events[9]", "message": "is not of this lot", "index": 9},
+    ]  # fmt: skip
+    server.answer = lambda asked, to: reply(to, {"code": "too_large", "detail": "x", "faults": faults}, 413)
+    stdin.write(b"one\n\nlarge\nthree")
+    stdin.close()
+    code, _, err = run(capsys, "publish", "t", "-", "--url", server.url)
+    assert code == 4
+    assert err == (
+        "error: refused: line 3: data is large (and 2 more); 0 events were published before (too_large)\n"
+        "  line 3: data: is large\n  body: is odd\n  events[9]: is not of this lot\n"
+    )
+
+
+def test_a_lot_that_is_too_large_for_one_request_is_divided_down_to_its_line(
+    server: Scripted, capsys: Any, stdin: Any
+) -> None:
+    refusal = {"code": "too_large", "detail": "a body has at most 900 bytes"}
+    server.answer = lambda asked, to: (
+        reply(to, refusal, 413) if len(asked.body) > 900 else reply(to, {"count": len(batch_of(asked))})
+    )
+    stdin.write(b"a\nb\nc\n" + b"x" * 900 + b"\nd\n")
+    stdin.close()
+    code, _, err = run(capsys, "publish", "t", "-", "--url", server.url)
+    assert code == 4
+    assert err == (
+        "error: line 4 is too large: a body has at most 900 bytes; 3 events were published before (too_large)\n"
+    )

@@ -87,6 +87,23 @@ def test_what_is_not_available_is_a_failure(server: Scripted, capsys: Any) -> No
 
 
 @pytest.mark.parametrize(
+    ("members", "shown"),
+    [
+        ('"data":{"a" : [1e999,1.50,12345678901234567890]}', '{"a" : [1e999,1.50,12345678901234567890]}'),
+        ('"data": {"a":\n   "x\\ny"\n}', '{"a": "x\\ny" }'),
+        ('"data":"a\\u00e4"', '"a\\u00e4"'),
+        ('"datacontenttype":"application/x+json; a=b","data":"x"', '"x"'),
+        ('"datacontenttype":"text/plain","data":"1e999 \\u001b[2J"', "1e999 \\x1b[2J"),
+        ('"datacontenttype":"text/plain","data":{"a":1}', '{"a":1}'),
+        ('"data_base64":"WzEuMF0="', "[1.0]"),
+        ('"data":"\x9b"', '"\\x9b"'),
+    ],
+)
+def test_the_data_is_shown_as_it_was_published(members: str, shown: str) -> None:
+    assert module.data_of(module.as_written(f'{{"type":"t",{members},"n":1}}')) == shown
+
+
+@pytest.mark.parametrize(
     ("event", "shown"),
     [
         ({"data": {"a": [1]}}, '{"a": [1]}'),
@@ -111,3 +128,19 @@ def test_a_notice_is_told_in_words_where_it_has_them(data: str, said: str) -> No
 def test_an_event_without_a_subject_shows_its_topic_or_its_type() -> None:
     assert module.described({"type": "t", "data": 1}, "host") == "host\t1"
     assert module.described({"type": "t", "data": 1}, "") == "t\t1"
+
+
+@pytest.mark.parametrize("start", ["foo", "last:0", "-5x", "2026-13-01T00:00:00Z"])
+def test_what_is_no_start_is_wrong_use(server: Scripted, capsys: Any, start: str) -> None:
+    code, _, err = run(capsys, "subscribe", "t/**", "--start", start, "--url", server.url)
+    assert code == 2
+    assert err.startswith(f"error: --start '{start}'")
+    assert server.asked == []
+
+
+def test_a_bare_topic_gets_a_hint(server: Scripted, capsys: Any) -> None:
+    server.answer = lambda asked, to: stream(to, sse(1))
+    code, out, err = run(capsys, "subscribe", "host", "a/**", "-n", "1", "--json", "--url", server.url)
+    assert (code, err) == (0, "host means events of host without a subject; 'host/**' means all of them\n")
+    assert json.loads(out)
+    assert run(capsys, "subscribe", "host/*", "**", "-n", "1", "--url", server.url)[2] == ""

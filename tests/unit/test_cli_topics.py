@@ -67,9 +67,9 @@ def test_a_topic_is_shown_line_by_line(server: Scripted, capsys: Any) -> None:
 
 
 def test_settings_are_changed_by_patch(server: Scripted, capsys: Any) -> None:
-    code, out, _ = run(capsys, "topics", "set", "a b", "--cleanup", "compact", "--json", "--url", server.url)
+    code, out, _ = run(capsys, "topics", "set", "a.b", "--cleanup", "compact", "--json", "--url", server.url)
     assert (code, json.loads(out)) == (0, VIEW)
-    assert (server.asked[0].method, server.asked[0].path) == ("PATCH", "/v1/topics/a%20b")
+    assert (server.asked[0].method, server.asked[0].path) == ("PATCH", "/v1/topics/a.b")
     assert json.loads(server.asked[0].body) == {"cleanup": "compact"}
 
 
@@ -100,3 +100,14 @@ def test_an_unknown_topic_is_refused(server: Scripted, capsys: Any) -> None:
     code, _, err = run(capsys, "topics", "show", "x", "--url", server.url)
     assert code == 4
     assert "topic 'x' does not exist (unknown_topic)" in err
+
+
+@pytest.mark.parametrize("words", [["create"], ["show"], ["set", "--partitions", "2"], ["rm", "--yes"], ["rm"]])
+@pytest.mark.parametrize("name", ["a/b", "", "_internal"])
+def test_an_illegal_name_is_wrong_use_and_sends_nothing(
+    server: Scripted, capsys: Any, words: list[str], name: str
+) -> None:
+    code, _, err = run(capsys, "topics", *words, name, "--url", server.url, "--json")
+    assert code == 2
+    assert json.loads(err)["error"]["code"] == "invalid_address"
+    assert server.asked == []
