@@ -310,6 +310,22 @@ async def test_a_damaged_topic_is_told_everywhere_and_keeps_nobody_out(
     assert [view.info.name for view in await app.topics.list(ANONYMOUS)] == ["good"]
 
 
+async def test_without_its_own_topics_it_is_not_ready_and_says_where_they_are(
+    closing: Callable[[App], App], tmp_path: Path
+) -> None:
+    app = build(Doors(), folder=tmp_path / "data")
+    await app.start()
+    await app.close()
+    settings = tmp_path / "data" / "topics" / TABLE / "topic"
+    settings.write_bytes(b"nonsense")
+    app = closing(build(Doors(), folder=tmp_path / "data"))
+    await app.start()
+    answer = await get(app, "/health/ready")
+    assert answer.status_code == 503
+    assert [reason["part"] for reason in answer.json()["reasons"]] == ["topics"]
+    assert str(settings) in answer.text
+
+
 async def test_run_serves_until_a_signal_and_drains(bus: MemoryBus) -> None:
     plugin = Doors()
     app = build(plugin)

@@ -14,8 +14,11 @@ import pytest
 from gateway.cli import demo as module
 from gateway.cli.board import Board
 from gateway.cli.demo import Feed, Screen, commands, http_url, seconds_of, taken, view
+from gateway.cli.options import DEFAULT_URL
 from gateway.cli.output import CommandError
+from gateway.cli.telemetry import TOPIC
 from gateway.plugin import BoundAddress
+from tests.conftest import ROOT
 from tests.unit.cli_support import reply, run, scripted
 
 
@@ -90,3 +93,11 @@ def test_durations_are_read() -> None:
 def test_without_the_http_plug_in_there_is_no_demo() -> None:
     with pytest.raises(CommandError, match="not installed"):
         http_url([BoundAddress("admin", "http://x", "x", 1)])
+
+
+def test_the_readme_shows_the_commands_that_the_demo_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [".venv/bin/linkspan"])
+    readme = (ROOT / "README.md").read_text()
+    assert "in a second terminal" in readme
+    for text in commands(DEFAULT_URL, TOPIC):
+        assert f"    {text}\n" in readme
