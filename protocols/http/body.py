@@ -11,11 +11,11 @@ import asyncio
 import zlib
 from collections.abc import Iterator
 
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
 from gateway.plugin import Limits
 from protocols.http.budget import GRAIN, Budget, Share
+from protocols.http.connection import HttpConnection
 from protocols.http.problem import BodyTooLarge, Crowded, ExpectationFailed, Malformed, TooSlow, UnsupportedCoding
 
 #: Bytes of each body that are not charged to the budget.
@@ -49,6 +49,7 @@ class BodyReader:
             raise ExpectationFailed(f"the expectation {expect[:40]!r} cannot be met")
         if payload.is_eof() and coding is None:
             body = payload.read_nowait()
+            _check_whole(request)
             if len(body) > self._limit:
                 raise self._too_large()
             return body
@@ -93,10 +94,8 @@ class BodyReader:
             raise Crowded("the body arrived too slowly while others waited for its memory; try again later") from None
         except TimeoutError:
             raise TooSlow(f"the body did not arrive within {self._seconds:g} s") from None
-        except (RequestPayloadError, HttpProcessingError) as error:
-            if request.transport is None:
-                raise ConnectionResetError("the client went away within its request") from error
-            raise Malformed("the body's transfer coding is broken") from error
+        except RequestPayloadError as error:
+            raise ConnectionResetError("the client went away within its request") from error
         except zlib.error:
             raise Malformed("the body is not what its Content-Encoding says") from None
 
@@ -115,10 +114,9 @@ class BodyReader:
                 count += 1
                 if inflater is not None and count % BREATH == 0:
                     await asyncio.sleep(0)
+        _check_whole(request)
         if inflater is not None:
-            parts += inflater.rest()
-            if sum(map(len, parts)) > self._limit:
-                raise self._too_large()
+            inflater.finish()
         return b"".join(parts)
 
 
@@ -136,13 +134,8 @@ class Inflater:
             yield self._member.decompress(part, PIECE)
             part = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
-    def rest(self) -> Iterator[bytes]:
-        """What zlib still holds back: part of one match. Raises Malformed when the end is missing."""
-        while not self._member.eof:
-            piece = self._member.decompress(b"", PIECE)
-            if not piece:
-                break
-            yield piece
+    def finish(self) -> None:
+        """Nothing comes any more. zlib holds nothing back: it reads the checksum after it gave all."""
         if not self._member.eof:
             raise Malformed("the compressed body is cut off")
 
@@ -153,6 +146,11 @@ class Inflater:
         if self._members > MAX_MEMBERS:
             raise Malformed(f"the body has more than {MAX_MEMBERS} gzip members")
         self._member = zlib.decompressobj(self._bits)
+
+
+def _check_whole(request: BaseRequest) -> None:
+    if isinstance(request.protocol, HttpConnection) and request.protocol.broken is request.content:
+        raise Malformed("the body's transfer coding is broken")
 
 
 def _go_on(request: BaseRequest) -> None:

@@ -11,8 +11,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from aiohttp import StreamReader
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
+from aiohttp.web_protocol import _ErrInfo
 
 from gateway.plugin import ANONYMOUS, Connection, Connections, Limits, Unavailable, now_rfc3339
 from protocols.http.problem import HeadersTooLarge, InternalError, Malformed, reply_of
@@ -80,10 +82,12 @@ class HttpServer(Server):
 
 
 class HttpConnection(RequestHandler):
-    __slots__ = ("_id", "_principal", "_since")
+    #: `broken`: a payload that was ended since its transfer coding is not one.
+    __slots__ = ("_id", "_principal", "_since", "broken")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.broken: StreamReader | None = None
         server = cast(HttpServer, self._manager)
         self._principal, self._since = ANONYMOUS.id, now_rfc3339()
         self._id = server.registry.add("http", self)
@@ -96,6 +100,25 @@ class HttpConnection(RequestHandler):
         if self._manager is not None:
             cast(HttpServer, self._manager).registry.remove(self._id)
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # aiohttp queues the error as if it were a request, and leaves the reader of the body waiting.
+        if self._messages and type(self._messages[-1][0]) is _ErrInfo:
+            if len(self._messages) > 1:
+                self._break(self._messages[-2][1])
+            else:
+                # The request may have left the queue just now, and its handler not have begun.
+                asyncio.get_running_loop().call_soon(self._break_current)
+
+    def _break_current(self) -> None:
+        if self._current_request is not None:
+            self._break(self._current_request.content)
+
+    def _break(self, payload: StreamReader) -> None:
+        if not payload.is_eof():
+            self.broken = payload
+            payload.feed_eof()
 
     def describe(self, id: str) -> Connection:
         peer = self.peername

@@ -80,6 +80,21 @@ async def test_a_broken_transfer_coding_is_told(small: House) -> None:
     assert json.loads(body)["code"] == "invalid_request"
 
 
+@pytest.mark.parametrize("pause", [0, 0.05])
+@pytest.mark.parametrize("coding", [b"", b"Content-Encoding: gzip\r\n"])
+async def test_a_transfer_coding_that_breaks_on_the_way_is_told(small: House, pause: float, coding: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", small.port)
+    writer.write(PATH + coding + b"Transfer-Encoding: chunked\r\n\r\n3\r\n\x1f\x8b\x08\r\n")
+    await eventually(lambda: len(small.connections) == 1)
+    await asyncio.sleep(pause)
+    writer.write(b"zz\r\n")
+    status, headers, body = split(await reader.read())
+    writer.close()
+    assert (status, headers["connection"]) == (400, "close")
+    assert json.loads(body)["detail"] == "the body's transfer coding is broken"
+    assert await small.stored() == []
+
+
 async def test_a_client_that_expects_it_is_told_to_go_on(small: House) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", small.port)
     writer.write(PATH + b"Content-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
@@ -154,7 +169,8 @@ def test_whatever_the_pieces_what_was_packed_comes_out(size: int, cut: int) -> N
     packed = gzip.compress(plain)
     inflater = Inflater(31)
     parts = [piece for at in range(0, len(packed), cut) for piece in inflater.pieces(packed[at : at + cut])]
-    assert b"".join([*parts, *inflater.rest()]) == plain
+    inflater.finish()
+    assert b"".join(parts) == plain
     assert all(len(part) <= PIECE for part in parts)
 
 
@@ -208,6 +224,16 @@ async def test_who_holds_much_and_stalls_gives_way_when_others_wait() -> None:
             assert (answer[0], answer[1]["retry-after"], answer[1]["connection"]) == (503, "1", "close")
             writer.close()
         await eventually(lambda: budget.free == budget.size and not budget._shares)
+
+
+async def test_a_body_that_is_inflated_lets_others_have_their_turn() -> None:
+    plain = batch([event(number, data="x" * 100_000) for number in range(100)])
+    async with house(Limits(memory=2**20)) as made, client(made) as web:
+        headers = {"Content-Type": BATCH, "Content-Encoding": "gzip"}
+        answer = await web.post("/v1/topics/t/events", data=gzip.compress(plain), headers=headers)
+        assert (answer.status, (await answer.json())["count"]) == (200, 100)
+        budget = made.listener._door.bodies.budget
+        assert budget.free == budget.size
 
 
 async def test_many_large_bodies_at_once_are_all_taken_one_after_the_other() -> None:

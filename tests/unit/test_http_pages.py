@@ -93,15 +93,15 @@ async def test_a_slow_client_that_takes_something_is_not_cut() -> None:
 
 async def test_a_read_that_takes_long_lends_its_room(tight: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget_module, "STALL", 0.1)
-    held = tight.bus.hold("read")
+    held, budget = tight.bus.hold("read"), tight.listener._door.readings.pages.budget
     async with client(tight) as web:
         slow = asyncio.create_task(web.get(f"{EVENTS}?limit=3"))
-        await eventually(lambda: tight.bus.calls.get("read"))
+        await eventually(lambda: budget.free == 0)
         quick = await web.get("/v1/topics/t/events?start=latest")
         assert (quick.status, await quick.json(content_type=None)) == (200, [])
+        assert (slow.done(), budget.free) == (False, budget.size)
         held()
         assert len(await (await slow).read()) > HUGE
-    budget = tight.listener._door.readings.pages.budget
     await eventually(lambda: budget.free == budget.size)
 
 
