@@ -1,23 +1,16 @@
-"""The description of the door: `/v1/openapi.json` (OpenAPI 3.1), and `/v1/docs` made of it.
+"""The description of the door, OpenAPI 3.1: what `/v1/openapi.json` serves and `/v1/docs` is made of.
 
 A test holds it to what is served: the same paths, methods and parameters.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
-import msgspec
-from aiohttp.web import BaseRequest
-
-from gateway.plugin import Principal
 from protocols.http.binding import BATCH, STRUCTURED
 from protocols.http.problem import CONTENT_TYPE as PROBLEM
-from protocols.http.query import Query
-from protocols.http.reply import Reply
 from protocols.http.sse import CONTENT_TYPE as STREAM
-from protocols.http.topics import CLEANUP, COMPRESSION, LATER
+from protocols.http.topics import CLEANUP, COMPRESSION, LATER, READ_ONLY
 
 Json = dict[str, Any]
 
@@ -69,6 +62,7 @@ def _json(schema: Json, media: str = "application/json") -> Json:
 
 
 _TEXT: Json = {"type": "string"}
+_SHOWN = "May be given as GET shows it, and is not changed."
 _TOPIC = _parameter("topic", "path", "A topic name.", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}$"}, True)
 _START = _parameter(
     "start", "query", "latest, earliest, an RFC 3339 time with Z, -5m, last:10, or a cursor. "
@@ -76,9 +70,18 @@ _START = _parameter(
 )  # fmt: skip
 _FILTER = _parameter("filter", "query", "An expression; not available in this version.", _TEXT)
 _LIMIT = _parameter(
-    "limit", "query", "How many matching events; a page has 100 by default.", {"type": "integer", "minimum": 1}
+    "limit",
+    "query",
+    "How many matching events. A page has 100 by default, and may end earlier, at about 4 MiB; "
+    "a stream ends after so many, and without a limit never.",
+    {"type": "integer", "minimum": 1},
 )
-_WAIT = _parameter("wait", "query", "Pages only: how long to wait for the first event, such as 30s.", _TEXT)
+_WAIT = _parameter(
+    "wait",
+    "query",
+    "Pages only: how long to wait for the first event when there is none, such as 30s; at most 60s.",
+    _TEXT,
+)
 _RESUME = _parameter("Last-Event-ID", "header", "Streams only: the cursor to resume after. It wins over start.", _TEXT)
 _READING = [_START, _FILTER, _LIMIT, _WAIT, _RESUME]
 _EVENTS: Json = {
@@ -200,7 +203,11 @@ def _schemas() -> Json:
     return {
         "TopicSettings": {
             "type": "object",
-            "properties": {**settings, **{name: {"description": "Not available yet."} for name in LATER}},
+            "properties": {
+                **settings,
+                **{name: {"description": "Not available yet."} for name in LATER},
+                **{name: {"type": "string", "readOnly": True, "description": _SHOWN} for name in READ_ONLY},
+            },
             "additionalProperties": False,
         },
         "Topic": {"type": "object", "properties": {"name": _TEXT, **settings, "max_event": _TEXT, "epoch": _TEXT}},
@@ -268,48 +275,3 @@ def document() -> Json:
         "paths": _paths(),
         "components": {"schemas": _schemas(), "responses": {"Problem": problem}},
     }
-
-
-def html(document: Json) -> str:
-    """The same for people: one page that loads nothing."""
-    rows = []
-    for path, item in document["paths"].items():
-        for method, operation in item.items():
-            if method == "parameters":
-                continue
-            parameters = [*item.get("parameters", ()), *operation.get("parameters", ())]
-            told = "".join(
-                f"<li><code>{escape(each['name'])}</code> ({each['in']}) {escape(each['description'])}</li>"
-                for each in parameters
-            )
-            rows.append(
-                f"<h3><code>{method.upper()} {escape(path)}</code></h3>"
-                f"<p>{escape(operation['summary'])}</p><ul>{told}</ul>"
-            )
-    codes = "".join(f'<dt id="{code}"><code>{code}</code></dt><dd>{escape(text)}</dd>' for code, text in CODES.items())
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Linkspan HTTP</title>'
-        "<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "dt{margin-top:.6rem}dd{margin:0}</style>"
-        f"<h1>Linkspan HTTP</h1><p>{escape(document['info']['description'])} "
-        'Machine-readable: <a href="/v1/openapi.json">openapi.json</a>.</p>'
-        f"{''.join(rows)}<h2>Error codes</h2><dl>{codes}</dl></html>"
-    )
-
-
-class DocumentPages:
-    def __init__(self) -> None:
-        described = document()
-        self._json = msgspec.json.encode(described)
-        self._html = html(described).encode()
-
-    async def openapi(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
-        Query(query, ())
-        return Reply(200, self._json)
-
-    async def lead(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
-        return Reply(307, b"", "text/plain", [("Location", "/v1/docs")])
-
-    async def page(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
-        policy = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-        return Reply(200, self._html, "text/html; charset=utf-8", [policy])

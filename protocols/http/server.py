@@ -27,7 +27,7 @@ from protocols.http.body import BodyReader
 from protocols.http.clients import ClientPages
 from protocols.http.connection import HttpConnection, HttpServer
 from protocols.http.cors import Cors
-from protocols.http.openapi import DocumentPages
+from protocols.http.docs import DocumentPages
 from protocols.http.problem import (
     HeadersTooLarge,
     InternalError,
