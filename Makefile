@@ -31,9 +31,9 @@ soak: $(VENV)/.dev $(VENV)/.system ## the tests that run for minutes
 
 lock: $(BIN)/python ## resolve the dependencies again and lock them with hashes
 	@$(PIP) 'uv>=0.5,<1'
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-strip-extras \
 	  --no-header $(ARGS) pyproject.toml .ci/build.in -o requirements.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-strip-extras \
 	  --no-header $(ARGS) pyproject.toml --group dev .ci/build.in -c requirements.txt -o requirements-dev.txt
 	@$(BIN)/python .ci/lock.py write
 
