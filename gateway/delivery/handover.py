@@ -26,7 +26,7 @@ from typing import Literal
 import msgspec
 
 from gateway.bus.contract import Batch
-from gateway.delivery.cursor import topic_hash
+from gateway.delivery.cursor import FIRST, Order, topic_hash
 
 
 class State(Enum):
@@ -60,7 +60,7 @@ class Lane(msgspec.Struct, eq=False, gc=False):
     partition: int
     position: int
     tail: int
-    order: tuple[bytes, int]
+    order: Order
     alive: bool = True
 
     @property
@@ -69,10 +69,11 @@ class Lane(msgspec.Struct, eq=False, gc=False):
 
 
 class Read(msgspec.Struct, frozen=True, eq=False):
-    """What to read next: `lane` from `offset` on."""
+    """What to read next: `lane` from `offset` on. `wrapped`: a new round of the sweep begins."""
 
     lane: Lane
     offset: int
+    wrapped: bool = False
 
 
 class Counts(msgspec.Struct, eq=False):
@@ -84,10 +85,11 @@ class Counts(msgspec.Struct, eq=False):
 
 class Handover:
     """See the module. `sweep`: read each lane to its end before the next, in the order of
-    coarse cursors; else lanes that are behind take turns.
+    coarse cursors; else lanes that are behind take turns. A round of the sweep visits the lanes
+    that were behind when it began.
     """
 
-    __slots__ = ("_behind", "_goal", "_lanes", "_place", "counts", "state", "sweep")
+    __slots__ = ("_behind", "_goal", "_held", "_lanes", "_ring", "counts", "state", "sweep")
 
     def __init__(self, counts: Counts | None = None, *, sweep: bool = False) -> None:
         self.counts = counts or Counts()
@@ -95,8 +97,10 @@ class Handover:
         self.sweep = sweep
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._behind: dict[Lane, None] = {}
-        self._place: tuple[bytes, int] = (b"", 0)
+        # What is left of the round, the next lane last, and where the next lane's turn ends.
+        self._ring: list[Lane] = []
         self._goal = -1
+        self._held: dict[Lane, int] = {}
 
     # Lanes
 
@@ -112,6 +116,7 @@ class Handover:
         for lane in gone:
             lane.alive = False
             self._behind.pop(lane, None)
+            self._held.pop(lane, None)
             del self._lanes[topic, lane.partition]
         self._join()
         return gone
@@ -148,7 +153,9 @@ class Handover:
     def extend(self, topic: str, partition: int, tail: int) -> None:
         """Events up to `tail` exist, though no tail batch brought them."""
         lane = self._lanes.get((topic, partition))
-        if lane is not None and tail > lane.tail:
+        if lane in self._held:
+            self._held[lane] = max(self._held[lane], tail)
+        elif lane is not None and tail > lane.tail:
             lane.tail = tail
             self._look(lane)
 
@@ -158,7 +165,9 @@ class Handover:
         """The read to do now; None when LIVE. The same again until its outcome is told."""
         if not self._behind:
             return None
-        lane = self._swept() if self.sweep else next(iter(self._behind))
+        if self.sweep:
+            return self._swept()
+        lane = next(iter(self._behind))
         return Read(lane, lane.position)
 
     def accept(self, read: Read, batches: Sequence[Batch]) -> Sequence[Batch]:
@@ -183,6 +192,24 @@ class Handover:
             lane.tail = lane.position
             self._turn(lane)
 
+    def hold(self, lane: Lane) -> None:
+        """Leave the lane where it stands until `release`, as if its end were there."""
+        if lane.alive and lane.behind:
+            self._held[lane] = lane.tail
+            lane.tail = lane.position
+            self._turn(lane)
+
+    def release(self) -> None:
+        """Lanes that were held are read on."""
+        held, self._held = self._held, {}
+        for lane, tail in held.items():
+            lane.tail = max(lane.tail, tail)
+            self._look(lane)
+
+    def holds(self) -> bool:
+        """Whether any lane is held."""
+        return bool(self._held)
+
     def skip(self, read: Read, to_offset: int, reason: GapReason) -> Gap | None:
         """What stands between the read's offset and `to_offset` cannot be had. `to_offset` may
         be lower: then the log ends there. None when the lane was moved or dropped meanwhile."""
@@ -202,10 +229,12 @@ class Handover:
             self._look(lane)
             self._join()
 
-    def start_at(self, order: tuple[bytes, int]) -> None:
-        """Let the lane of this order (see `Lane.order`), or the next one, be read first."""
-        self._place = order
-        if not self.sweep:
+    def start_at(self, order: Order = FIRST) -> None:
+        """Let the lane of this order, or the next one, be read first. A sweep is in the middle
+        of a round then."""
+        if self.sweep:
+            self._new_ring([lane for lane in self._behind if lane.order >= order])
+        else:
             ahead = sorted(self._behind, key=lambda lane: (lane.order < order, lane.order))
             self._behind = dict.fromkeys(ahead)
 
@@ -229,14 +258,24 @@ class Handover:
         if self.state is State.CATCH_UP and not self._behind:
             self.state = State.LIVE
             self.counts.joined += 1
+            self._new_ring([])
 
-    def _swept(self) -> Lane:
+    def _swept(self) -> Read:
         # A lane is done once it reached the tail as it was when its turn came, so that one
         # topic at full speed does not hold up the others.
-        here = next((lane for lane in self._behind if lane.order == self._place), None)
-        if here is not None and (self._goal < 0 or here.position < self._goal):
-            self._goal = here.tail if self._goal < 0 else self._goal
-            return here
-        lane = min(self._behind, key=lambda lane: (lane.order <= self._place, lane.order))
-        self._place, self._goal = lane.order, lane.tail
-        return lane
+        while self._ring:
+            lane = self._ring[-1]
+            if lane in self._behind and (self._goal < 0 or lane.position < self._goal):
+                self._goal = lane.tail if self._goal < 0 else self._goal
+                return Read(lane, lane.position)
+            self._ring.pop()
+            self._goal = -1
+        self.release()
+        self._new_ring(list(self._behind))
+        lane = self._ring[-1]
+        self._goal = lane.tail
+        return Read(lane, lane.position, wrapped=True)
+
+    def _new_ring(self, lanes: list[Lane]) -> None:
+        self._ring = sorted(lanes, key=lambda lane: lane.order, reverse=True)
+        self._goal = -1

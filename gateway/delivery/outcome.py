@@ -42,14 +42,35 @@ class Delivery(msgspec.Struct, eq=False):
 class Page(msgspec.Struct, eq=False):
     """Up to `limit` events, per partition in log order, partitions merged by append time.
 
-    `cursor` resumes after the page. `more`: it ended before the live edge was reached, at the
-    limit or after `SCAN_SECONDS` of looking at events that do not match.
+    `cursor` resumes after the page. `more`: it ended before the live edge was reached: at the
+    limit, at PAGE_BYTES, or after SCAN_SECONDS of looking at events that do not match (see
+    `gateway.delivery.paging`).
     """
 
     events: list[Event]
     cursor: str
     gaps: list[Gap]
     more: bool = False
+
+
+def joined(gaps: Sequence[Gap]) -> list[Gap]:
+    """The gaps, those as one that follow on each other in a partition for the same reason."""
+    found: list[Gap] = []
+    latest: dict[tuple[str, int], int] = {}
+    for gap in gaps:
+        lane = (gap.topic, gap.partition)
+        before = found[latest[lane]] if lane in latest else None
+        if before is not None and _goes_on(before, gap):
+            found[latest[lane]] = Gap(*lane, before.from_offset, gap.to_offset, gap.reason)
+        else:
+            latest[lane] = len(found)
+            found.append(gap)
+    return found
+
+
+def _goes_on(before: Gap, gap: Gap) -> bool:
+    # An empty gap says that nobody knows how many events are missing: it stays as it is.
+    return gap.reason == before.reason and before.from_offset != before.to_offset == gap.from_offset
 
 
 class ReadStats(msgspec.Struct, eq=False):

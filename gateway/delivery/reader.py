@@ -7,11 +7,8 @@ narrowed to what the principal may read; a topic that is named must exist and be
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 import time
-from collections.abc import Callable, Sequence
-from itertools import groupby
+from collections.abc import Callable
 
 import msgspec
 
@@ -22,21 +19,19 @@ from gateway.config.model import Limits
 from gateway.delivery.follow import TopicTail
 from gateway.delivery.handover import Gap
 from gateway.delivery.outcome import Delivery, EndOfStream, Page, ReadStats
+from gateway.delivery.paging import PAGE_BYTES, collect
 from gateway.delivery.position import Start
 from gateway.delivery.resolve import Resolver, Target, gathered
 from gateway.delivery.select import Selection
 from gateway.delivery.stream import Stream
 from gateway.delivery.tail import TailHub
 from gateway.errors import Forbidden, InvalidInput, NotAvailable, UnknownTopic
-from gateway.event import Event
 from gateway.operate.metrics import Metrics
 
 __all__ = ["Delivery", "EndOfStream", "Gap", "Page", "ReadRequest", "Reader", "Stream"]
 
 DEFAULT_LIMIT = 100
 MAX_SOURCES = 100
-#: How long a page looks at events that do not match before it ends early, in seconds.
-SCAN_SECONDS = 10.0
 
 Authorise = Callable[[Principal, str], bool]
 
@@ -90,18 +85,18 @@ class Reader:
         return stream
 
     async def page(self, request: ReadRequest, principal: Principal, wait: float = 0.0) -> Page:
-        """Up to `limit` matching events known now; without any, wait up to `wait` seconds for
-        the first. Raises as `open`."""
+        """Up to `limit` matching events known now, and about PAGE_BYTES of them; without any,
+        wait up to `wait` seconds for the first. Raises as `open`."""
         limit = request.limit or min(DEFAULT_LIMIT, self._limits.page)
         self._check(request)
         if limit > self._limits.page:
             raise InvalidInput(f"limit is at most {self._limits.page:,}, not {limit:,}")
-        stream = self._stream(request, principal, limit, patient=False)
+        stream = self._stream(request, principal, limit, room=PAGE_BYTES)
         if wait > 0:
             self._hub.register(stream)
         try:
             await self._begin(stream, request, principal, follow=wait > 0)
-            page = await self._collect(stream, limit, wait)
+            page = await collect(stream, wait)
         finally:
             await stream.close()
         self.stats.pages += 1
@@ -143,7 +138,7 @@ class Reader:
 
     # How to begin
 
-    def _stream(self, request: ReadRequest, principal: Principal, limit: int | None, *, patient: bool = True) -> Stream:
+    def _stream(self, request: ReadRequest, principal: Principal, limit: int | None, room: int | None = None) -> Stream:
         return Stream(
             self._hub,
             self.stats,
@@ -152,24 +147,26 @@ class Reader:
             wild=_is_wild(request),
             buffer_bytes=self._limits.stream_buffer,
             limit=limit,
-            patient=patient,
+            room=room,
             clock=self._clock,
         )
 
     async def _begin(self, stream: Stream, request: ReadRequest, principal: Principal, *, follow: bool = True) -> None:
+        now = int(self._clock() * 1000)
         topics = await self._topics(request, principal)
         joining = [self._join(stream, request, topic, literal, follow) for topic, literal in topics.items()]
         joined = [found for found in await gathered(joining) if found is not None]
-        origins, gaps = await self._resolver.resolve(request.start, [target for target, _ in joined])
+        beginning = await self._resolver.resolve(request.start, [target for target, _ in joined], now)
+        gaps = beginning.gaps
         # From here on nothing is awaited: no batch of the tail can come in between.
-        for origin, (target, tail) in zip(origins, joined, strict=True):
+        stream.begin(beginning, now)
+        for origin, (target, tail) in zip(beginning.origins, joined, strict=True):
             if tail is not None and not self._hub.is_current(tail):
                 if target.literal:
                     raise UnknownTopic(target.topic)
                 gaps = [gap for gap in gaps if gap.topic != target.topic]
                 continue
-            stream.begin(target.topic, target.epoch, target.selection, origin.offsets, origin.floors)
-            stream.extend(target.topic, [bound.next for bound in target.bounds])
+            stream.start(origin, [bound.next for bound in target.bounds])
             if tail is not None:
                 stream.extend(target.topic, tail.next)
         cursor = request.start.cursor
@@ -191,28 +188,6 @@ class Reader:
                 raise
             return None  # it went since it was listed
         return Target(topic, epoch, _not_less(bounds, tail), selection, literal), tail
-
-    # Pages
-
-    async def _collect(self, stream: Stream, limit: int, wait: float) -> Page:
-        loop = asyncio.get_running_loop()
-        until, scan_until = loop.time() + wait, loop.time() + SCAN_SECONDS
-        parts: list[list[Event]] = []
-        gaps: list[Gap] = []
-        count = 0
-        while count < limit:
-            try:
-                delivery = await stream.known(max(until, scan_until))
-                if delivery is None:
-                    if not stream.live or count or gaps or not await stream.wait(until):
-                        break
-                    continue
-            except EndOfStream:
-                break  # deleted while it was read: the next request says so
-            gaps += delivery.gaps
-            parts.append(delivery.events)
-            count += len(delivery.events)
-        return Page(_merged(parts), stream.cursor, gaps, count >= limit or not stream.live)
 
     # Metrics
 
@@ -254,14 +229,3 @@ def _not_less(bounds: list[Bounds], tail: TopicTail | None) -> list[Bounds]:
     """The bounds; with partitions that the tail knows already and the bus's answer lacked."""
     known = 0 if tail is None else len(tail.next)
     return bounds + [Bounds(0, 0)] * (known - len(bounds))
-
-
-def _merged(parts: Sequence[list[Event]]) -> list[Event]:
-    """All events by append time, each partition's in its own order."""
-    lanes: dict[tuple[str, int], list[Event]] = {}
-    for part in parts:
-        for lane, events in groupby(part, key=lambda event: (event.topic, event.partition)):
-            lanes.setdefault(lane, []).extend(events)
-    if len(lanes) == 1:
-        return next(iter(lanes.values()))
-    return list(heapq.merge(*lanes.values(), key=lambda event: event.timestamp_ms))

@@ -1,7 +1,8 @@
 """What a start position means on a bus: an offset for each partition of each topic.
 
 `last:N` looks backwards, in steps that double, from the ends of all partitions at once, until
-the N latest matching events by append time are known or LAST_BYTES of log were looked at.
+the N latest matching events by append time are known or LAST_BYTES of log were looked at. What
+is kept of it are times and offsets, and a few reads at once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.bus.contract import Batch, Bounds, Bus
-from gateway.delivery.cursor import TIME_MARGIN, Cursor, epoch_hash, topic_hash
+from gateway.delivery.cursor import FIRST, TIME_MARGIN, Cursor, Order, epoch_hash, lane_tag, topic_hash
 from gateway.delivery.handover import Gap
 from gateway.delivery.position import Start
 from gateway.delivery.select import Selection
@@ -27,7 +28,9 @@ T = TypeVar("T")
 LAST_BYTES = 64 * 2**20
 #: Questions to the bus at once for one request.
 AT_ONCE = 16
-_FIRST_STEP = 16
+#: Offsets of the first steps back, in one partition and over all of them: few, since events may be
+#: large, and a step that the bound cuts off has found nothing.
+_FIRST_STEP, _FIRST_STEPS = 16, 64
 
 
 class Target(msgspec.Struct, frozen=True, eq=False):
@@ -41,12 +44,23 @@ class Target(msgspec.Struct, frozen=True, eq=False):
 
 
 class Origin(msgspec.Struct, eq=False):
-    """Where a target starts. `floors`: per partition, the append time (ms) up to which there
-    is nothing left to deliver."""
+    """Where a target starts. `newest`: per partition, an append time (ms) that no event before
+    the offset is newer than; -1 where the beginning's times lead to the offset."""
 
     target: Target
     offsets: list[int]
-    floors: list[int]
+    newest: list[int]
+
+
+class Beginning(msgspec.Struct, eq=False):
+    """Where a reader starts, and the times and the place of its sweep if it needs one (see
+    `gateway.delivery.sweep`)."""
+
+    origins: list[Origin]
+    gaps: list[Gap]
+    after_ms: int
+    before_ms: int
+    place: Order = FIRST
 
 
 class Resolver:
@@ -55,62 +69,84 @@ class Resolver:
     def __init__(self, bus: Bus, log: SharedLog, clock: Callable[[], float] = time.time) -> None:
         self._bus, self._log, self._clock = bus, log, clock
 
-    async def resolve(self, start: Start, targets: Sequence[Target]) -> tuple[list[Origin], list[Gap]]:
-        """Raises InvalidPosition, Expired, and what the bus raises."""
-        now = int(self._clock() * 1000)
+    async def resolve(self, start: Start, targets: Sequence[Target], now: int) -> Beginning:
+        """`now`: the time in ms before the targets' bounds were asked. Raises InvalidPosition,
+        Expired, and what the bus raises."""
+        horizon = max(0, now - TIME_MARGIN)
         if start.kind == "earliest":
-            return [Origin(t, [b.first for b in t.bounds], [0] * len(t.bounds)) for t in targets], []
+            origins = [_origin(t, [b.first for b in t.bounds], -1) for t in targets]
+            return Beginning(origins, [], 0, horizon)
         if start.kind == "latest":
-            return [_at_end(target, now) for target in targets], []
+            return Beginning([_at_end(target, now) for target in targets], [], horizon, horizon)
         if start.kind == "last":
-            return await _Backwards(self._log, targets, start.value).find(now), []
+            origins, oldest = await _Backwards(self._log, targets, start.value).find(now)
+            since = min(oldest, horizon)
+            return Beginning(origins, [], since, since)
         if start.kind == "cursor":
             assert start.cursor is not None
-            return await self._resume(start.cursor, targets)
+            return await self._resume(start.cursor, targets, now)
         since = start.value if start.kind == "time" else max(0, now - start.value)
-        work = [self._at_time(target, [since] * len(target.bounds)) for target in targets]
-        return await gathered(work), []
+        work = [self._at_time(target, dict.fromkeys(_partitions(target), since)) for target in targets]
+        origins = await gathered(work)
+        if since > horizon:  # so late a time may lead elsewhere soon
+            for origin in origins:
+                origin.newest = [now] * len(origin.newest)
+        return Beginning(origins, [], min(since, horizon), horizon)
 
-    async def _at_time(self, target: Target, times: Sequence[int]) -> Origin:
+    async def _at_time(self, target: Target, times: dict[int, int]) -> Origin:
+        """Where append times lead to, for some of the partitions; for others the first offset."""
+        bounds = target.bounds
         asked = [
-            self._bus.offset_for_time(target.topic, partition, since) if since > 0 else _just(bound.first)
-            for partition, (since, bound) in enumerate(zip(times, target.bounds, strict=True))
+            self._bus.offset_for_time(target.topic, partition, since) if since > 0 else _just(bounds[partition].first)
+            for partition, since in times.items()
         ]
-        found = await gathered(asked)
-        offsets = [max(offset, bound.first) for offset, bound in zip(found, target.bounds, strict=True)]
-        return Origin(target, offsets, list(times))
+        origin = _origin(target, [bound.first for bound in bounds], -1)
+        for partition, offset in zip(times, await gathered(asked), strict=True):
+            origin.offsets[partition] = max(offset, bounds[partition].first)
+        return origin
 
-    async def _resume(self, cursor: Cursor, targets: Sequence[Target]) -> tuple[list[Origin], list[Gap]]:
+    async def _resume(self, cursor: Cursor, targets: Sequence[Target], now: int) -> Beginning:
         gaps: list[Gap] = []
-        if cursor.sweep is None:
-            return [_resume_exactly(cursor, target, gaps) for target in targets], gaps
-        return await gathered([self._resume_sweep(cursor, target, gaps) for target in targets]), gaps
+        sweep = cursor.sweep
+        if sweep is None:
+            origins = [_resume_exactly(cursor, target, gaps, now) for target in targets]
+            return Beginning(origins, gaps, cursor.floor_ms, max(cursor.floor_ms, now - TIME_MARGIN))
+        origins = await gathered([self._resume_sweep(cursor, target, gaps) for target in targets])
+        return Beginning(origins, gaps, cursor.floor_ms, sweep.before_ms, cursor.active)
 
     async def _resume_sweep(self, cursor: Cursor, target: Target, gaps: list[Gap]) -> Origin:
         sweep, here, name = cursor.sweep, cursor.active, topic_hash(target.topic)
         assert sweep is not None
-        times = [
-            sweep.before_ms if (name, partition) < here else sweep.after_ms for partition in range(len(target.bounds))
-        ]
+        known: dict[int, tuple[int, int]] = {}
+        for partition in _partitions(target):
+            listed = sweep.listed.get(lane_tag(target.topic, target.epoch, partition))
+            if listed is not None:
+                known[partition] = listed
+        if name == here[0] and here[1] < len(target.bounds):
+            if sweep.epoch != epoch_hash(target.epoch):
+                _recreated(target, [sweep.offset], here[1], gaps)
+                return _origin(target, [bound.first for bound in target.bounds], -1)
+            known[here[1]] = (sweep.offset, sweep.newest_ms)
+        times = {
+            partition: sweep.before_ms if (name, partition) < here else sweep.after_ms
+            for partition in _partitions(target)
+            if partition not in known
+        }
         origin = await self._at_time(target, times)
         await self._tell_removed(origin, times, gaps)
-        if name == here[0] and here[1] < len(target.bounds):
-            gaps[:] = [gap for gap in gaps if (gap.topic, gap.partition) != (target.topic, here[1])]
-            if sweep.epoch == epoch_hash(target.epoch):
-                origin.offsets[here[1]] = _within(target, here[1], sweep.offset, gaps)
-            else:
-                _recreated(target, [sweep.offset], here[1], gaps)
-                return Origin(target, [bound.first for bound in target.bounds], [0] * len(target.bounds))
+        for partition, (offset, newest) in known.items():
+            origin.offsets[partition] = _within(target, partition, offset, gaps)
+            origin.newest[partition] = newest
         return origin
 
-    async def _tell_removed(self, origin: Origin, times: Sequence[int], gaps: list[Gap]) -> None:
+    async def _tell_removed(self, origin: Origin, times: dict[int, int], gaps: list[Gap]) -> None:
         """Where a time leads to the first offset, retention may have removed events behind it.
         How many is not known, which an empty gap says. (From time 0 all is as for `earliest`.)"""
         target = origin.target
         places = [
-            (partition, bound.first)
-            for partition, bound in enumerate(target.bounds)
-            if times[partition] > 0 and 0 < bound.first == origin.offsets[partition]
+            (partition, target.bounds[partition].first)
+            for partition, since in times.items()
+            if since > 0 and 0 < target.bounds[partition].first == origin.offsets[partition]
         ]
         if not places:
             return
@@ -121,11 +157,19 @@ class Resolver:
                 gaps.append(Gap(target.topic, partition, first, first, "retention"))
 
 
+def _partitions(target: Target) -> range:
+    return range(len(target.bounds))
+
+
+def _origin(target: Target, offsets: list[int], newest: int) -> Origin:
+    return Origin(target, offsets, [newest] * len(offsets))
+
+
 def _at_end(target: Target, now: int) -> Origin:
-    return Origin(target, [b.next for b in target.bounds], [max(0, now - TIME_MARGIN)] * len(target.bounds))
+    return _origin(target, [bound.next for bound in target.bounds], now)
 
 
-def _resume_exactly(cursor: Cursor, target: Target, gaps: list[Gap]) -> Origin:
+def _resume_exactly(cursor: Cursor, target: Target, gaps: list[Gap], now: int) -> Origin:
     mark = cursor.marks.get(topic_hash(target.topic))
     known: tuple[int, ...] = ()
     if mark is None and not cursor.wild:
@@ -137,7 +181,7 @@ def _resume_exactly(cursor: Cursor, target: Target, gaps: list[Gap]) -> Origin:
     # Topics and partitions that the cursor does not know appeared later: they start at 0.
     wanted = [known[p] if p < len(known) else 0 for p in range(len(target.bounds))]
     offsets = [_within(target, partition, offset, gaps) for partition, offset in enumerate(wanted)]
-    return Origin(target, offsets, [cursor.floor_ms if p < len(known) else 0 for p in range(len(wanted))])
+    return Origin(target, offsets, [now if p < len(known) else -1 for p in range(len(wanted))])
 
 
 def _recreated(target: Target, offsets: Sequence[int], first: int, gaps: list[Gap]) -> None:
@@ -165,11 +209,11 @@ def _within(target: Target, partition: int, offset: int, gaps: list[Gap]) -> int
 class _Ahead:
     """One partition, looked at from its end backwards."""
 
-    def __init__(self, target: Target, partition: int, wanted: int) -> None:
+    def __init__(self, target: Target, partition: int, step: int) -> None:
         self.target, self.partition = target, partition
         self.first, self.next = target.bounds[partition].first, target.bounds[partition].next
         self.low = self.next
-        self.step = max(wanted, _FIRST_STEP)
+        self.step = step
         #: (append time, offset) of the matching events from `low` on, in log order.
         self.matches: list[tuple[int, int]] = []
         #: The append time of the oldest event looked at.
@@ -179,27 +223,40 @@ class _Ahead:
         """Whether nothing older here can belong to the latest `wanted`."""
         return self.low <= self.first or len(self.matches) >= wanted or self.oldest < horizon
 
+    def forget(self, horizon: int) -> None:
+        """Drop matches that are older: others are the latest."""
+        drop = 0
+        while drop < len(self.matches) and self.matches[drop][0] < horizon:
+            drop += 1
+        del self.matches[:drop]
+
 
 class _Backwards:
     """Finds the last `wanted` matching events of some topics."""
 
     def __init__(self, log: SharedLog, targets: Sequence[Target], wanted: int) -> None:
         self._log, self._targets, self._wanted = log, targets, wanted
-        self._lanes = [_Ahead(target, p, wanted) for target in targets for p in range(len(target.bounds))]
+        count = sum(len(target.bounds) for target in targets)
+        step = max(1, min(_FIRST_STEP, _FIRST_STEPS // max(1, count)))
+        self._lanes = [_Ahead(target, p, step) for target in targets for p in _partitions(target)]
         self._budget = LAST_BYTES
 
-    async def find(self, now: int) -> list[Origin]:
+    async def find(self, now: int) -> tuple[list[Origin], int]:
+        """Where to start, and the append time of the oldest event found."""
         while self._budget > 0:
             horizon = self._horizon()
+            for lane in self._lanes:
+                lane.forget(horizon)
             work = [self._look_back(lane) for lane in self._lanes if not lane.done(self._wanted, horizon)]
             if not work:
                 break
             await gathered(work)
         origins = {target.topic: _at_end(target, now) for target in self._targets}
+        oldest = now
         for lane in self._chosen():
             origins[lane.target.topic].offsets[lane.partition] = lane.matches[0][1]
-            origins[lane.target.topic].floors[lane.partition] = lane.matches[0][0]
-        return list(origins.values())
+            oldest = min(oldest, lane.matches[0][0])
+        return list(origins.values()), oldest
 
     def _horizon(self) -> int:
         """The append time that an event needs to be among the latest; -1 while any may be."""

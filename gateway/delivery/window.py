@@ -30,9 +30,10 @@ def weight(batch: Batch) -> int:
 class _Run:
     """Adjoining batches of one partition; those before `head` are gone."""
 
-    __slots__ = ("batches", "head")
+    __slots__ = ("batches", "head", "topic")
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
         self.batches: list[Batch] = []
         self.head = 0
 
@@ -64,7 +65,7 @@ class Window:
         run = self._runs.get(lane)
         if run is None or (run.batches and run.batches[-1].next_offset != batch.base_offset):
             # The old run stays in the order until its bytes were given back.
-            run = self._runs[lane] = _Run()
+            run = self._runs[lane] = _Run(batch.topic)
         run.batches.append(batch)
         size = weight(batch)
         self._order.append((run, size))
@@ -80,9 +81,11 @@ class Window:
         return [] if run is None else run.find(offset, max_bytes)
 
     def forget(self, topic: str) -> None:
-        """The topic is gone, or nobody follows it."""
+        """The topic is gone: nothing of it is held any more."""
         for lane in [lane for lane in self._runs if lane[0] == topic]:
             del self._runs[lane]
+        self._order = deque(entry for entry in self._order if entry[0].topic != topic)
+        self.bytes = sum(size for _, size in self._order)
 
 
 class Chunks:

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from gateway.delivery.cursor import (
     MAX_CURSOR,
-    TIME_MARGIN,
     Cursor,
-    CursorWriter,
     JoinedCursors,
     TopicMark,
     decode_cursor,
     epoch_hash,
     topic_hash,
 )
+from gateway.delivery.writer import CursorWriter
 from gateway.errors import InvalidPosition
 from gateway.event import Event
 
@@ -35,11 +34,11 @@ def events(*offsets: int) -> list[Event]:
     return [Event({}, offset=offset) for offset in offsets]
 
 
-def writer_of(topics: dict[str, list[int]], *, wild: bool = False, floor: int = 0) -> CursorWriter:
+def writer_of(topics: dict[str, list[int]], *, wild: bool = False) -> CursorWriter:
     writer = CursorWriter(wild)
     for topic, offsets in topics.items():
         for offset in offsets:
-            writer.add(topic, f"epoch of {topic}", offset, floor)
+            writer.add(topic, f"epoch of {topic}", offset)
     return writer
 
 
@@ -65,7 +64,7 @@ def test_moves_in_any_order_give_the_same_as_a_fresh_vector(topics: dict[str, li
     lanes = [(topic, partition) for topic, offsets in topics.items() for partition in range(len(offsets))]
     for topic, partition in data.draw(st.permutations(lanes)):
         writer.cursor()
-        writer.move(topic, partition, topics[topic][partition])
+        writer.move(topic, partition, topics[topic][partition], 0)
         assert writer.offset(topic, partition) == topics[topic][partition]
     assert decode_cursor(writer.cursor()).marks == marks_of(topics)
 
@@ -77,7 +76,7 @@ def test_the_cursors_of_a_block_stand_behind_each_of_its_events(
     writer = writer_of(topics)
     topic = data.draw(st.sampled_from(sorted(topics)))
     partition = data.draw(st.integers(0, len(topics[topic]) - 1))
-    cursors = writer.block(topic, partition, events(5, 6, 9), 12)
+    cursors = writer.block(topic, partition, events(5, 6, 9), 12, 0)
     for text, offset in zip(cursors, (6, 7, 12), strict=True):
         expected = {**topics, topic: [*topics[topic][:partition], offset, *topics[topic][partition + 1 :]]}
         cursor = decode_cursor(text)
@@ -89,18 +88,18 @@ def test_the_cursors_of_a_block_stand_behind_each_of_its_events(
 
 def test_cursors_of_a_block_do_not_change_when_the_reader_goes_on() -> None:
     writer = writer_of({"a": [1], "b": [1]})
-    cursors = writer.block("a", 0, events(1, 2), 3)
+    cursors = writer.block("a", 0, events(1, 2), 3, 0)
     expected = list(cursors)
-    writer.move("b", 0, 9)
-    writer.move("a", 0, 9)
+    writer.move("b", 0, 9, 0)
+    writer.move("a", 0, 9, 0)
     assert list(cursors) == expected
 
 
 def test_joined_cursors_are_those_of_the_blocks_one_after_the_other() -> None:
     writer = writer_of({"a": [0], "b": [0]})
-    first = writer.block("a", 0, events(0, 1), 2)
-    writer.move("a", 0, 2)
-    second = writer.block("b", 0, events(3), 4)
+    first = writer.block("a", 0, events(0, 1), 2, 0)
+    writer.move("a", 0, 2, 0)
+    second = writer.block("b", 0, events(3), 4, 0)
     joined = JoinedCursors([first, second])
     assert list(joined) == [*first, *second] == [joined[0], joined[1], joined[-1]]
     assert joined[1:] == [first[1], second[0]]
@@ -112,11 +111,11 @@ def test_joined_cursors_are_those_of_the_blocks_one_after_the_other() -> None:
 
 def test_a_lane_never_moves_back_except_by_seek() -> None:
     writer = writer_of({"a": [5]})
-    writer.move("a", 0, 3)
+    writer.move("a", 0, 3, 0)
     assert writer.offset("a", 0) == 5
-    writer.seek("a", 0, 3)
+    writer.seek("a", 0, 3, 0)
     assert writer.offset("a", 0) == 3
-    writer.move("gone", 0, 3)  # a topic that was dropped meanwhile is nothing to complain about
+    writer.move("gone", 0, 3, 0)  # a topic that was dropped meanwhile is nothing to complain about
 
 
 def test_topics_come_and_go() -> None:
@@ -140,45 +139,9 @@ def test_a_cursor_is_always_under_4_kb(topics: int, partitions: int, offset: int
     writer = writer_of({f"topic-{n}": [offset] * partitions for n in range(topics)}, wild=wild)
     text = writer.cursor()
     assert len(text) <= MAX_CURSOR
-    assert all(len(each) <= MAX_CURSOR for each in writer.block("topic-0", 0, events(1, 2), 3))
+    assert all(len(each) <= MAX_CURSOR for each in writer.block("topic-0", 0, events(1, 2), 3, 0))
     assert decode_cursor(text).wild is wild
     assert (decode_cursor(text).sweep is not None) is writer.coarse
-
-
-def test_a_coarse_cursor_says_how_far_the_lanes_before_and_behind_the_place_are() -> None:
-    names = sorted((f"topic-{n}" for n in range(300)), key=topic_hash)
-    writer = CursorWriter(wild=True)
-    for name in names:
-        writer.add(name, "e", 0)
-    assert writer.coarse
-    for at, name in enumerate(names[:10]):
-        writer.reached(name, 0, TIME_MARGIN + 100 + at)
-    writer.move(names[10], 0, 77, 5000)
-    cursor = decode_cursor(writer.cursor())
-    assert cursor.sweep is not None
-    assert cursor.active == (topic_hash(names[10]), 0)
-    assert (cursor.sweep.offset, cursor.sweep.before_ms, cursor.sweep.after_ms) == (77, 100, 0)
-    writer.settle(TIME_MARGIN + 9000)
-    settled = decode_cursor(writer.cursor()).sweep
-    assert settled is not None
-    assert (settled.before_ms, settled.after_ms) == (9000, 9000)
-
-
-def test_a_coarse_cursor_stands_at_the_first_and_at_the_last_lane() -> None:
-    writer = CursorWriter()
-    for _ in range(600):
-        writer.add("t", "e", 0)
-    for place in (0, 599):
-        writer.seek("t", place, 5)
-        cursor = decode_cursor(writer.cursor())
-        assert cursor.active == (topic_hash("t"), place)
-        assert cursor.sweep is not None
-
-
-def test_floors_travel_with_exact_cursors() -> None:
-    writer = writer_of({"a": [1], "b": [1]}, floor=40)
-    writer.move("a", 0, 2, 90)
-    assert decode_cursor(writer.cursor()).floor_ms == 40
 
 
 @given(TOPICS, st.data())

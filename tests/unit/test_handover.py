@@ -413,3 +413,43 @@ def test_a_sweep_goes_on_when_a_busy_lane_reached_what_there_was_when_it_came() 
         handover.accept(read, [a_batch(("t", read.lane.partition), [read.offset], read.offset, read.offset + 1)])
         handover.extend("t", 0, 3 + busy)
     assert seen == [(0, 0), (0, 1), (1, 0), (0, 2)]
+
+
+def test_a_lane_that_is_held_counts_as_read_until_it_is_released() -> None:
+    handover = Handover(sweep=True)
+    handover.add("t", 0, 0, 3)
+    read = handover.next_read()
+    assert read is not None
+    handover.accept(read, batches(1))
+    handover.hold(read.lane)
+    assert handover.holds()
+    assert state(handover) is State.LIVE
+    handover.extend("t", 0, 9)
+    assert state(handover) is State.LIVE
+    handover.release()
+    assert state(handover) is State.CATCH_UP
+    assert handover.lag == 8
+    again = handover.next_read()
+    assert again is not None
+    assert (again.offset, again.wrapped) == (1, True)
+    handover.hold(again.lane)
+    handover.drop("t")
+    assert not handover.holds()
+
+
+def test_a_round_ends_when_all_that_were_behind_were_visited() -> None:
+    handover = Handover(sweep=True)
+    for partition in range(3):
+        handover.add("t", partition, 0, 1)
+    handover.start_at((topic_hash("t"), 1))
+    visited = []
+    for _ in range(3):
+        read = handover.next_read()
+        assert read is not None
+        visited.append((read.lane.partition, read.wrapped))
+        handover.accept(read, batches(1, ("t", read.lane.partition)))
+        handover.extend("t", 1, 2)  # what comes meanwhile is for the next round
+    assert visited == [(1, False), (2, False), (0, True)]
+    last = handover.next_read()
+    assert last is not None
+    assert (last.lane.partition, last.wrapped) == (1, False)

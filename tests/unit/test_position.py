@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.cursor import CursorWriter
 from gateway.delivery.position import EARLIEST, LATEST, MAX_LAST, Start, parse_start
+from gateway.delivery.writer import CursorWriter
 from gateway.errors import InvalidPosition
 
 pytestmark = pytest.mark.timeout(30)

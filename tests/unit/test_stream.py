@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from gateway.bus.contract import TopicSettings
 from gateway.config.model import Limits
-from gateway.delivery import cursor
+from gateway.delivery import sweep, writer
 from gateway.delivery.handover import Gap
+from gateway.delivery.outbox import MAX_EVENTS
 from gateway.delivery.outcome import Delivery, EndOfStream
-from gateway.delivery.stream import MAX_EVENTS, Stream
+from gateway.delivery.stream import Stream
 from gateway.errors import CorruptData, UnknownTopic
 from tests.conftest import eventually
 from tests.unit.reading_support import Rig, a_rig, drain, event, names, read
@@ -37,6 +38,7 @@ STEPS = st.lists(
         st.tuples(st.just("grow"), st.just(0), st.just(0)),
         st.tuples(st.just("reopen"), st.integers(0, 2), st.just(0)),
         st.tuples(st.just("forget"), st.just(0), st.just(0)),
+        st.tuples(st.just("time"), st.integers(1, 60), st.just(0)),
     ),
     max_size=40,
 )
@@ -89,6 +91,8 @@ class Play:
             stream = self.streams[a]
             self.streams[a] = await self.rig.open(*SOURCES[a], start=self.cursor(a))
             await stream.close()
+        elif what == "time":
+            self.rig.now += a
         else:
             self.rig.hub.log.forget("t")
 
@@ -155,10 +159,11 @@ def test_a_stream_delivers_its_log_in_order_without_a_skip_or_a_repeat(steps: li
 
 
 @settings(max_examples=80, deadline=None)
-@given(STEPS)
-def test_coarse_cursors_skip_nothing(steps: list[tuple[str, int, int]]) -> None:
+@given(STEPS, st.sampled_from([0, 10, 20, 3000]))
+def test_coarse_cursors_skip_nothing(steps: list[tuple[str, int, int]], room: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cursor, "_COARSE_FROM", -1)
+        patch.setattr(sweep, "LIST_BYTES", room)
+        patch.setattr(writer, "_COARSE_FROM", -1)
         asyncio.run(play(steps, coarse=True))
 
 

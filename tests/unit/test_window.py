@@ -57,6 +57,8 @@ def test_the_window_keeps_the_newest_of_all_topics() -> None:
     window.forget("a")
     assert window.find("a", 0, 998, 10**9) == []
     assert window.find("a", 1, 998, 10**9) == []
+    window.forget("b")
+    assert (window.bytes, len(window._order)) == (0, 0)
 
 
 def test_a_long_run_forgets_its_beginning_for_good() -> None:
