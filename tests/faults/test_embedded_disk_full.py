@@ -117,6 +117,7 @@ async def test_a_topic_can_be_deleted_on_a_full_disk_and_that_makes_room(disk: P
 async def test_a_log_on_a_full_disk_is_closed_and_opened_and_served(disk: Path) -> None:
     bus = await opened(disk / "data")
     await bus.create_topic("t", TopicSettings(retention_ms=-1))
+    (disk / "reserve").write_bytes(bytes(1024 * 1024))
     stored = await fill(bus, "t")
     room = os.statvfs(disk)
     (disk / "of-somebody-else").write_bytes(bytes(room.f_bavail * room.f_bsize))
@@ -127,7 +128,7 @@ async def test_a_log_on_a_full_disk_is_closed_and_opened_and_served(disk: Path) 
         await bus.create_topic("another", TopicSettings())
     assert await bus.topics() == ["t"]
     await bus.close()
-    (disk / "of-somebody-else").unlink()
+    (disk / "reserve").unlink()
     bus = await opened(disk / "data")
     await bus.create_topic("another", TopicSettings())
     assert (await bus.append("t", [event(stored)])) == [(0, stored)]

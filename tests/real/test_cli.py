@@ -46,6 +46,10 @@ def linkspan(*words: str, stdin: str | None = None, **env: str) -> subprocess.Co
     )
 
 
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def spawn(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*LINKSPAN, *words],
@@ -54,6 +58,8 @@ def spawn(*words: str) -> subprocess.Popen[str]:
         text=True,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
+        # A shell ignores SIGINT for what it runs in the background, and the tests may be just that.
+        preexec_fn=_interruptible,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +327,16 @@ async def test_without_its_own_topics_it_is_not_ready_and_says_where_they_are(
     assert str(settings) in answer.text
 
 
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """`run` tunes the garbage collector for a whole process; the tests after this one get it back."""
+    before = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("collector")
 async def test_run_serves_until_a_signal_and_drains(bus: MemoryBus) -> None:
     plugin = Doors()
     app = build(plugin)
@@ -337,6 +348,7 @@ async def test_run_serves_until_a_signal_and_drains(bus: MemoryBus) -> None:
     assert plugin.made[0].life == ["start", "drain", "close"]
 
 
+@pytest.mark.usefixtures("collector")
 async def test_a_second_signal_ends_the_drain(bus: MemoryBus) -> None:
     app = build(Doors())
     release = bus.hold("append")
