@@ -64,7 +64,7 @@ class Event(msgspec.Struct, gc=False, eq=False):
         raw = self.raw
         if type(raw) is dict:
             return raw
-        from gateway.bus.records import resolve  # the Kafka binding: only it knows headers
+        from gateway.bus.binding import resolve  # the Kafka binding: only it knows headers
 
         return resolve(self)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.address import check_topic
+from gateway.bus.binding import key_of
 from gateway.bus.contract import (
     Batch,
     Bounds,
@@ -30,7 +31,8 @@ from gateway.bus.contract import (
     TopicInfo,
     TopicSettings,
 )
-from gateway.bus.records import Partitioner, encoded_size, key_of
+from gateway.bus.partitioner import Partitioner
+from gateway.bus.records import encoded_size
 from gateway.errors import (
     BusUnavailable,
     CorruptData,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.address import Pattern
-from gateway.bus.records import subject_of
+from gateway.bus.binding import subject_of
 from gateway.event import Event
 
 _REMEMBERED = 10_000

@@ -12,7 +12,8 @@ from gateway.bus.embedded.messages import Append, Committed, Rolled
 from gateway.bus.embedded.recovery import create_topic_files, open_topic
 from gateway.bus.embedded.settings import new_topic
 from gateway.bus.embedded.topic import BATCH_EVENTS, TopicLog
-from gateway.bus.records import Partitioner, decode_records
+from gateway.bus.partitioner import Partitioner
+from gateway.bus.records import decode_records
 from gateway.errors import TooLarge, UnknownTopic
 from tests.harness.events import event, events
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bus.records import Partitioner, decode_records, encode_records
+from gateway.bus.partitioner import Partitioner
+from gateway.bus.records import decode_records, encode_records
 from gateway.columns import Column, Columns, data_at, take
 from gateway.event import Event
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.address import Pattern, parse_pattern
-from gateway.bus.records import subject_of
+from gateway.bus.binding import subject_of
 from gateway.delivery import select
 from gateway.delivery.select import Selection
 from gateway.event import Event

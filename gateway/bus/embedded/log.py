@@ -50,7 +50,7 @@ from gateway.bus.embedded.settings import DAY_MS, altered, check_settings, load_
 from gateway.bus.embedded.tail import EmbeddedTail, Listeners
 from gateway.bus.embedded.topic import TopicLog
 from gateway.bus.embedded.writer import Writer
-from gateway.bus.records import Partitioner
+from gateway.bus.partitioner import Partitioner
 from gateway.errors import (
     BusUnavailable,
     CorruptData,

@@ -18,14 +18,8 @@ from gateway.bus.embedded.recovery import Opened
 from gateway.bus.embedded.retention import segment_bytes
 from gateway.bus.embedded.segment import Segment
 from gateway.bus.embedded.settings import TopicFile
-from gateway.bus.records import (
-    EVENT_OVERHEAD,
-    Partitioner,
-    decode_records,
-    encode_records,
-    encoded_size,
-    set_base_offset,
-)
+from gateway.bus.partitioner import Partitioner
+from gateway.bus.records import EVENT_OVERHEAD, decode_records, encode_records, encoded_size, set_base_offset
 from gateway.columns import take
 from gateway.errors import Fault, TooLarge, UnknownTopic
 from gateway.event import Event

@@ -25,7 +25,7 @@ from gateway.bus.kafka.lanes import Lane
 from gateway.bus.kafka.messages import Produced
 from gateway.bus.kafka.metadata import TopicMeta
 from gateway.bus.kafka.parcels import Form, Oversize, ProducerId
-from gateway.bus.records import Partitioner
+from gateway.bus.partitioner import Partitioner
 from gateway.errors import LinkspanError, OutcomeUnknown, UnknownTopic
 from gateway.event import Event
 
