@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.columns import Columns
 from gateway.errors import Fault, InvalidEvent, TooLarge
 from gateway.event import Event, Value, attribute_fault, event_faults, now_rfc3339, uuid7
 from gateway.shapes import Shapes, data_of, is_json
@@ -103,6 +104,24 @@ def encode_event(event: Event) -> bytes:
 def encode_batch(events: Sequence[Event]) -> bytes:
     """A JSON array of structured events."""
     return b"[%b]" % b",".join(map(encode_event, events))
+
+
+def with_subject(events: Sequence[Event], subject: str, *, batch: bool) -> Sequence[Event]:
+    """Supply a missing subject, which is legal; one that is there must be equal. Raises InvalidEvent.
+
+    `batch`: faults are told by the place of their event.
+    """
+    if isinstance(events, Columns) and events.intact and events.values.setdefault("subject", subject) == subject:
+        return events
+    faults = []
+    for index, event in enumerate(events):
+        own = event.attributes.setdefault("subject", subject)
+        if own != subject:
+            message = f"is {str(own)[:80]!r}, but the request is for {subject[:80]!r}"
+            faults.append(Fault(f"events[{index}].subject" if batch else "subject", message, index if batch else None))
+    if faults:
+        raise InvalidEvent(f"{faults[0].where} {faults[0].message}", faults=tuple(faults[:MAX_FAULTS]))
+    return events
 
 
 def adapt(

@@ -18,6 +18,8 @@ from gateway.address import Pattern, check_subject, check_topic, parse_pattern, 
 from gateway.bus.contract import Batch, Position, TopicInfo, TopicSettings
 from gateway.config.model import Limits, ListenerSettings, WebListenerSettings
 from gateway.config.units import (
+    Duration,
+    Size,
     format_retention_bytes,
     format_retention_ms,
     parse_duration,
@@ -35,6 +37,7 @@ from gateway.errors import (
     InvalidInput,
     InvalidSetting,
     Kind,
+    Limited,
     LinkspanError,
     NotAvailable,
     NotFound,
@@ -44,11 +47,13 @@ from gateway.errors import (
     UnsupportedContent,
 )
 from gateway.event import Event, Value, event_faults, now_rfc3339
-from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event
-from gateway.ingress import Ingress
+from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event, with_subject
+from gateway.ingress import Ingress, Outcome
 from gateway.operate.connections import Connection, Connections
 from gateway.operate.host_guard import HostGuard
 from gateway.operate.metrics import Counter, Gauge, Histogram, Metrics
+from gateway.problems import PROBLEM, STATUS, problem_headers, problem_members
+from gateway.query import Query, query_fault
 from gateway.topics import TopicDefaults, Topics, TopicView
 
 
@@ -106,13 +111,14 @@ class Plugin(Protocol):
 OnClose = Callable[[], None]
 
 __all__ = [
-    "ANONYMOUS", "Batch", "BoundAddress", "Connection", "Connections", "Counter", "Delivery", "Draining",
-    "EndOfStream", "Event", "Fault", "Forbidden", "Gap", "Gateway", "Gauge", "Histogram", "HostGuard", "Ingress",
-    "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind", "Limits", "LinkspanError", "Listener",
-    "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose", "Page", "Pattern", "Plugin", "Position",
-    "Principal", "ReadRequest", "Reader", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo", "TopicSettings",
-    "TopicView", "Topics", "Unauthenticated", "Unavailable", "UnsupportedContent", "Value", "WebListenerSettings",
-    "adapt", "check_subject", "check_topic", "decode_batch", "decode_event", "encode_batch", "encode_event",
-    "event_faults", "format_retention_bytes", "format_retention_ms", "now_rfc3339", "parse_duration", "parse_pattern",
-    "parse_retention_bytes", "parse_retention_ms", "parse_start", "parse_subject_pattern", "split_address",
+    "ANONYMOUS", "PROBLEM", "STATUS", "Batch", "BoundAddress", "Connection", "Connections", "Counter", "Delivery",
+    "Draining", "Duration", "EndOfStream", "Event", "Fault", "Forbidden", "Gap", "Gateway", "Gauge", "Histogram",
+    "HostGuard", "Ingress", "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind", "Limited", "Limits",
+    "LinkspanError", "Listener", "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose", "Outcome",
+    "Page", "Pattern", "Plugin", "Position", "Principal", "Query", "ReadRequest", "Reader", "Size", "Start", "Stream",
+    "TooLarge", "TopicDefaults", "TopicInfo", "TopicSettings", "TopicView", "Topics", "Unauthenticated", "Unavailable",
+    "UnsupportedContent", "Value", "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch",
+    "decode_event", "encode_batch", "encode_event", "event_faults", "format_retention_bytes", "format_retention_ms",
+    "now_rfc3339", "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",
+    "parse_subject_pattern", "problem_headers", "problem_members", "query_fault", "split_address", "with_subject",
 ]  # fmt: skip
