@@ -19,6 +19,7 @@ from gateway.bus.contract import Bus, TopicChange
 from gateway.bus.tables import Table
 from gateway.config.load import Loaded
 from gateway.config.model import AdminSettings, Config, EmbeddedBus, Limits, ListenerSettings
+from gateway.delivery.live import Views
 from gateway.delivery.reader import Reader
 from gateway.delivery.tail import TailHub
 from gateway.errors import BusUnavailable, LinkspanError, Unauthenticated, UnknownTopic
@@ -69,6 +70,7 @@ class App:
         self.topics = Topics(self.bus, self.table, permitted, auto_create=config.topics.auto_create)
         self.ingress = Ingress(self.bus, self.topics, self.limits, self.metrics, permitted)
         self.reader = Reader(self.bus, self.hub, self.limits, metrics=self.metrics, authorise=permitted)
+        self.views = Views(self.reader, self.hub, self.limits, self.metrics)
         self.addresses: list[BoundAddress] = []
         self._tls = TlsContexts(self.metrics)
         self._listeners: list[tuple[str, ListenerSettings, Listener]] = [
@@ -148,7 +150,14 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        for part in (self.ingress.close, self.reader.close, self.topics.close, self.table.close, self.hub.close):
+        for part in (
+            self.ingress.close,
+            self.views.close,
+            self.reader.close,
+            self.topics.close,
+            self.table.close,
+            self.hub.close,
+        ):
             await self._quietly(part)
         await self._quietly(self.bus.close)
         if self._started:

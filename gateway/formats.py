@@ -101,6 +101,11 @@ def encode_event(event: Event) -> bytes:
     return b'%b,"data_base64":"%b"}' % (head[:-1], b2a_base64(data, newline=False))
 
 
+def encode_events(events: Sequence[Event]) -> list[bytes]:
+    """Structured events, one for each."""
+    return list(map(encode_event, events))
+
+
 def encode_batch(events: Sequence[Event]) -> bytes:
     """A JSON array of structured events."""
     return b"[%b]" % b",".join(map(encode_event, events))

@@ -26,9 +26,12 @@ from gateway.config.units import (
     parse_retention_bytes,
     parse_retention_ms,
 )
+from gateway.delivery.form import EndCause, Form, Overflow, Sink
+from gateway.delivery.live import Views
 from gateway.delivery.outcome import EndOfStream
 from gateway.delivery.position import Start, parse_start
 from gateway.delivery.reader import Delivery, Gap, Page, Reader, ReadRequest, Stream
+from gateway.delivery.session import Session
 from gateway.errors import (
     Draining,
     Fault,
@@ -47,7 +50,7 @@ from gateway.errors import (
     UnsupportedContent,
 )
 from gateway.event import Event, Value, event_faults, now_rfc3339
-from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event, with_subject
+from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event, encode_events, with_subject
 from gateway.ingress import Ingress, Outcome
 from gateway.operate.connections import Connection, Connections
 from gateway.operate.host_guard import HostGuard
@@ -73,6 +76,7 @@ class Gateway(Protocol):
     name: str
     ingress: Ingress
     reader: Reader
+    views: Views
     topics: Topics
     connections: Connections
     metrics: Metrics
@@ -112,13 +116,14 @@ OnClose = Callable[[], None]
 
 __all__ = [
     "ANONYMOUS", "PROBLEM", "STATUS", "Batch", "BoundAddress", "Connection", "Connections", "Counter", "Delivery",
-    "Draining", "Duration", "EndOfStream", "Event", "Fault", "Forbidden", "Gap", "Gateway", "Gauge", "Histogram",
-    "HostGuard", "Ingress", "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind", "Limited", "Limits",
-    "LinkspanError", "Listener", "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose", "Outcome",
-    "Page", "Pattern", "Plugin", "Position", "Principal", "Query", "ReadRequest", "Reader", "Size", "Start", "Stream",
-    "TooLarge", "TopicDefaults", "TopicInfo", "TopicSettings", "TopicView", "Topics", "Unauthenticated", "Unavailable",
-    "UnsupportedContent", "Value", "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch",
-    "decode_event", "encode_batch", "encode_event", "event_faults", "format_retention_bytes", "format_retention_ms",
-    "now_rfc3339", "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",
+    "Draining", "Duration", "EndCause", "EndOfStream", "Event", "Fault", "Forbidden", "Form", "Gap", "Gateway",
+    "Gauge", "Histogram", "HostGuard", "Ingress", "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind", "Limited",
+    "Limits", "LinkspanError", "Listener", "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose",
+    "Outcome", "Overflow", "Page", "Pattern", "Plugin", "Position", "Principal", "Query", "ReadRequest", "Reader",
+    "Session", "Sink", "Size", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo", "TopicSettings",
+    "TopicView", "Topics", "Unauthenticated", "Unavailable", "UnsupportedContent", "Value", "Views",
+    "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch", "decode_event", "encode_batch",
+    "encode_event", "encode_events", "event_faults", "format_retention_bytes", "format_retention_ms", "now_rfc3339",
+    "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",
     "parse_subject_pattern", "problem_headers", "problem_members", "query_fault", "split_address", "with_subject",
 ]  # fmt: skip

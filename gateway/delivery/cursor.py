@@ -253,6 +253,10 @@ class BlockCursors(Sequence[str]):
     def __init__(self, prefix: Prefix, events: Sequence[Event], end: int) -> None:
         self._prefix, self._events, self._end = prefix, events, end
 
+    def of(self, events: Sequence[Event]) -> BlockCursors:
+        """The cursors after some of the events."""
+        return BlockCursors(self._prefix, events, self._end)
+
     def __len__(self) -> int:
         return len(self._events)
 

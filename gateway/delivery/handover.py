@@ -34,7 +34,7 @@ class State(Enum):
     LIVE = "live"
 
 
-GapReason = Literal["retention", "recreated", "deleted", "corrupt", "lost"]
+GapReason = Literal["retention", "recreated", "deleted", "corrupt", "lost", "overflow"]
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -43,7 +43,8 @@ class Gap(msgspec.Struct, frozen=True):
     `retention`: removed before they were read. `corrupt`: damaged in the log. `deleted`: the
     topic was deleted with these events unread. `recreated`: the topic was deleted and made
     anew, reading goes on at `to_offset` of the new one. `lost`: the log ends below the
-    position, at `to_offset`, where reading goes on.
+    position, at `to_offset`, where reading goes on. `overflow`: the subscriber was too slow, and
+    asked for events to be left out then.
     """
 
     topic: str

@@ -16,7 +16,7 @@ from gateway.bus.contract import Batch
 from gateway.delivery.cursor import BlockCursors, JoinedCursors
 from gateway.delivery.follow import Block
 from gateway.delivery.handover import Gap, GapReason, Lane
-from gateway.delivery.outcome import Delivery, ReadStats, joined
+from gateway.delivery.outcome import Delivery, ReadStats, Slice, joined
 from gateway.delivery.tail import TailHub
 from gateway.delivery.writer import CursorWriter
 from gateway.event import Event
@@ -82,6 +82,11 @@ class Outbox:
             if isinstance(entry, Part) and entry.block is not None:
                 return entry.block.number
         return -1
+
+    @property
+    def waiting(self) -> int:
+        """The weight of what waits, in bytes; 0 for nothing at all."""
+        return (self._queued + 1) if self._entries or self.gaps else 0
 
     @property
     def over(self) -> bool:
@@ -169,7 +174,8 @@ class Outbox:
         self._stats.events += len(events)
         self._stats.deliveries += 1
         self._stats.gaps += len(gaps)
-        return Delivery(events, _one(cursors), "", gaps)
+        slices = [Slice(part.topic, part.events, own, part.newest_ms) for part, own in zip(parts, cursors, strict=True)]
+        return Delivery(events, _one(cursors), "", gaps, slices)
 
     def _pass(self, part: Part) -> Sequence[str]:
         topic, partition, end, newest = part.topic, part.partition, part.end, part.newest_ms

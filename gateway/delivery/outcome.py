@@ -26,17 +26,27 @@ class EndOfStream(Exception):
         self.reason: EndReason = reason
 
 
+class Slice(msgspec.Struct, eq=False, gc=False):
+    """The part of a delivery that is of one partition. `newest_ms`: the append time of its last batch."""
+
+    topic: str
+    events: list[Event]
+    cursors: Sequence[str]
+    newest_ms: int
+
+
 class Delivery(msgspec.Struct, eq=False):
     """Events in order per partition. The list is shared: do not change it.
 
     `cursors[i]` resumes after `events[i]` and is made when asked for; `cursor` resumes after
-    the whole delivery. `gaps` come before the events.
+    the whole delivery. `gaps` come before the events. `slices` are the same events by partition.
     """
 
     events: list[Event]
     cursors: Sequence[str]
     cursor: str
     gaps: list[Gap]
+    slices: list[Slice] = []
 
 
 class Page(msgspec.Struct, eq=False):

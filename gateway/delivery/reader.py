@@ -60,21 +60,22 @@ class Reader:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._bus, self._hub, self._limits, self._authorise, self._clock = bus, hub, limits, authorise, clock
-        # The bus has its own quarter of the memory for what it keeps.
-        hub.resize(limits.memory * 3 // 4)
+        # The bus has its own quarter of the memory for what it keeps, and encodings a sixteenth.
+        hub.resize(limits.memory * 11 // 16)
         self._resolver = Resolver(bus, hub.log, clock)
         self._streams: dict[Stream, None] = {}
         self.stats = ReadStats()
         if metrics is not None:
             self._register(metrics)
 
-    async def open(self, request: ReadRequest, principal: Principal) -> Stream:
+    async def open(self, request: ReadRequest, principal: Principal, woken: Callable[[], None] | None = None) -> Stream:
         """A stream whose start is fixed: what is published from now on is never missed.
+        `woken` is called whenever it may have something new.
 
         Raises UnknownTopic, Forbidden, InvalidPosition, Expired, NotAvailable, BusUnavailable.
         """
-        self._check(request)
-        stream = self._stream(request, principal, request.limit)
+        self.check(request)
+        stream = self._stream(request, principal, request.limit, woken=woken)
         self._streams[stream] = None
         self._hub.register(stream)
         try:
@@ -88,7 +89,7 @@ class Reader:
         """Up to `limit` matching events known now, and about PAGE_BYTES of them; without any,
         wait up to `wait` seconds for the first. Raises as `open`."""
         limit = request.limit or min(DEFAULT_LIMIT, self._limits.page)
-        self._check(request)
+        self.check(request)
         if limit > self._limits.page:
             raise InvalidInput(f"limit is at most {self._limits.page:,}, not {limit:,}")
         stream = self._stream(request, principal, limit, room=PAGE_BYTES)
@@ -109,7 +110,8 @@ class Reader:
 
     # What to read
 
-    def _check(self, request: ReadRequest) -> None:
+    def check(self, request: ReadRequest) -> None:
+        """Raises NotAvailable or InvalidInput for what no reader can do."""
         if request.filter is not None:
             raise NotAvailable("filters are not available in this version: read by topic and subject")
         if not 1 <= len(request.sources) <= MAX_SOURCES:
@@ -138,7 +140,14 @@ class Reader:
 
     # How to begin
 
-    def _stream(self, request: ReadRequest, principal: Principal, limit: int | None, room: int | None = None) -> Stream:
+    def _stream(
+        self,
+        request: ReadRequest,
+        principal: Principal,
+        limit: int | None,
+        room: int | None = None,
+        woken: Callable[[], None] | None = None,
+    ) -> Stream:
         return Stream(
             self._hub,
             self.stats,
@@ -149,6 +158,7 @@ class Reader:
             limit=limit,
             room=room,
             clock=self._clock,
+            woken=woken,
         )
 
     async def _begin(self, stream: Stream, request: ReadRequest, principal: Principal, *, follow: bool = True) -> None:

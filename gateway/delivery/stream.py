@@ -12,8 +12,8 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from gateway.bus.contract import Batch, BusHealth
-from gateway.delivery.cursor import Order
+from gateway.bus.contract import Batch, Bounds, BusHealth
+from gateway.delivery.cursor import Cursor, Order
 from gateway.delivery.follow import Block, TopicTail
 from gateway.delivery.handover import Gap, GapReason, Handover, Read, State
 from gateway.delivery.outbox import Came, Gone, Outbox, within_log
@@ -31,7 +31,8 @@ class Stream:
     `select` gives the selection for a topic that appears, None when it is not wanted. `ended` is
     called once. With `room` it is a page's, of at most so many bytes of events: it raises what the
     bus refuses instead of waiting, keeps no cursors of single events, and brings what a coarse
-    cursor could not tell exactly only when it is old enough (see `gateway.delivery.sweep`).
+    cursor could not tell exactly only when it is old enough (see `gateway.delivery.sweep`). `woken`
+    is called whenever there may be something new, for a consumer that does not wait.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class Stream:
         limit: int | None = None,
         room: int | None = None,
         clock: Callable[[], float] = time.time,
+        woken: Callable[[], None] | None = None,
     ) -> None:
+        self._woken = woken
         self._hub, self._stats, self._select, self._ended = hub, stats, select, ended
         self._wild, self._paged, self._clock = wild, room is not None, clock
         self._handover = Handover(stats.handover)
@@ -86,17 +89,31 @@ class Stream:
         """
         loop = asyncio.get_running_loop()
         while True:
-            delivery = self._take()
+            delivery = self.take()
             if delivery is not None:
                 return delivery
-            if self._end is not None:
-                raise self._end
             if self._handover.state is State.LIVE and self._handover.holds() and self._writer.late(self._known_ms):
                 # Kept back in a round that an earlier page began: this one may bring more of it.
                 self._handover.release()
             if self._handover.state is State.LIVE or (deadline is not None and loop.time() >= deadline):
                 return None
             await self._catch_up(deadline)
+
+    def take(self) -> Delivery | None:
+        """What is there already, without reading the log. Raises EndOfStream."""
+        delivery = self._outbox.take(self._now())
+        self._follow_writer()
+        if delivery is None:
+            if self._end is not None:
+                raise self._end
+            return None
+        if self._outbox.full:
+            self.end("limit")
+        else:
+            self._settle()
+        if not self._paged:
+            delivery.cursor = self.cursor
+        return delivery
 
     async def wait(self, deadline: float | None) -> bool:
         """Wait until there may be something new; False once `deadline` has passed."""
@@ -122,6 +139,36 @@ class Stream:
     def live(self) -> bool:
         """False while it catches up."""
         return self._handover.state is State.LIVE
+
+    @property
+    def waiting(self) -> int:
+        """The weight of what `take` would bring at the live edge, in bytes; 0 when there is nothing."""
+        return self._outbox.waiting
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that it follows now."""
+        return list(self._selections)
+
+    def selection(self, topic: str) -> Selection | None:
+        """What it wants of a topic that it follows."""
+        return self._selections.get(topic)
+
+    def place(self) -> Cursor:
+        """Where it stands, exactly, however many lanes it has: for readers in this process."""
+        return self._writer.place_of_all()
+
+    def beside(self, other: Stream) -> bool:
+        """Whether both have delivered the same offsets of the same topics."""
+        return self._writer.beside(other._writer)
+
+    def covers(self, topic: str, ends: Sequence[Bounds]) -> bool:
+        """Whether everything below these ends was delivered."""
+        return self._writer.covers(topic, [bound.next for bound in ends])
+
+    def gaps_since(self, place: Cursor) -> list[Gap]:
+        """What stands between an earlier place and where it stands now, as overflow."""
+        return self._writer.gaps_since(place)
 
     @property
     def full(self) -> bool:
@@ -280,19 +327,6 @@ class Stream:
         self._follow_writer()
         self._wake()
 
-    def _take(self) -> Delivery | None:
-        delivery = self._outbox.take(self._now())
-        self._follow_writer()
-        if delivery is None:
-            return None
-        if self._outbox.full:
-            self.end("limit")
-        else:
-            self._settle()
-        if not self._paged:
-            delivery.cursor = self.cursor
-        return delivery
-
     def _settle(self) -> None:
         """Note for coarse cursors up to which append time all was delivered."""
         if self._handover.state is State.LIVE and self._end is None and not self._handover.holds():
@@ -390,6 +424,8 @@ class Stream:
     def _wake(self) -> None:
         if self._waiter is not None:
             _set(self._waiter)
+        if self._woken is not None:
+            self._woken()
 
 
 def _older(batches: Sequence[Batch], limit_ms: int) -> list[Batch]:

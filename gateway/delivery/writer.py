@@ -12,14 +12,17 @@ from gateway.delivery.cursor import (
     NAME,
     TIME_MARGIN,
     BlockCursors,
+    Cursor,
     Order,
     Prefix,
+    TopicMark,
     enclose,
     epoch_hash,
     lane_tag,
     number,
     topic_hash,
 )
+from gateway.delivery.handover import Gap
 from gateway.delivery.sweep import Spot, Swept
 from gateway.event import Event
 
@@ -44,6 +47,9 @@ class _Topic:
         self.spots.append(spot)
         self.encoded = None
         return spot
+
+    def at_same(self, other: _Topic) -> bool:
+        return self.epoch == other.epoch and [s.offset for s in self.spots] == [s.offset for s in other.spots]
 
     def encode(self) -> bytes:
         if self.encoded is None:
@@ -160,6 +166,43 @@ class CursorWriter:
         """Cursors with the lane behind each of `events`, and all others where they stand now.
         No event before `end` is newer than `newest_ms`."""
         return BlockCursors(self._prefix_of(self._topics[topic].spots[partition], newest_ms), events, end)
+
+    # Readers that stand beside each other
+
+    def place_of_all(self) -> Cursor:
+        """Where all lanes stand, exactly. It may have no text: that of a cursor is bounded."""
+        marks = {
+            there.name: TopicMark(there.hash, tuple(spot.offset for spot in there.spots))
+            for there in self._topics.values()
+        }
+        return Cursor(self._wild, FIRST, self._after, marks)
+
+    def beside(self, other: CursorWriter) -> bool:
+        """Whether both stand at the same offsets of the same topics."""
+        mine, theirs = self._topics, other._topics
+        return mine.keys() == theirs.keys() and all(there.at_same(theirs[name]) for name, there in mine.items())
+
+    def covers(self, topic: str, ends: Sequence[int]) -> bool:
+        """Whether the topic's lanes stand at these offsets or beyond."""
+        there = self._topics.get(topic)
+        return (
+            there is not None
+            and len(there.spots) >= len(ends)
+            and not any(spot.offset < end for spot, end in zip(there.spots, ends, strict=False))
+        )
+
+    def gaps_since(self, place: Cursor) -> list[Gap]:
+        """What was passed since, of topics that are still the same ones."""
+        gaps: list[Gap] = []
+        for topic, there in self._topics.items():
+            mark = place.marks.get(there.name)
+            if mark is None or mark.epoch == there.hash:
+                before = () if mark is None else mark.offsets
+                for partition, spot in enumerate(there.spots):
+                    begin = before[partition] if partition < len(before) else 0
+                    if begin < spot.offset:
+                        gaps.append(Gap(topic, partition, begin, spot.offset, "overflow"))
+        return gaps
 
     # Inside
 

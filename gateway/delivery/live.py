@@ -1,0 +1,203 @@
+"""Live delivery, as every door offers it: subscribe, and blocks come to the sink.
+
+Subscriptions to the same topics form a scope; within it, those that want the same events in the
+same form share a view (`gateway.delivery.scope`, `gateway.delivery.view`). Who cannot keep up
+reads the log at its own pace and comes back (`gateway.delivery.session`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import get_args
+
+import msgspec
+
+from auth.principal import Principal
+from gateway.address import Pattern
+from gateway.bus.contract import TopicChange
+from gateway.config.model import Limits
+from gateway.delivery.encodings import Encodings
+from gateway.delivery.figures import ScopeFigures
+from gateway.delivery.form import Form, Overflow, Sink
+from gateway.delivery.position import LATEST, Start
+from gateway.delivery.reader import Reader, ReadRequest
+from gateway.delivery.scope import Place, Scope
+from gateway.delivery.session import Session
+from gateway.delivery.stream import Stream
+from gateway.delivery.tail import TailHub
+from gateway.operate.metrics import Counter, Metrics
+
+#: Sessions that write what they read from the log in one turn of the loop.
+TURNS = 4
+_EVERYTHING = ("**",)
+
+_Key = tuple[frozenset[str], str, str]
+
+
+class ViewFigures(msgspec.Struct, frozen=True):
+    """A view for operators: what it wants, who is there, and what was delivered since it began."""
+
+    scope: str
+    patterns: list[str]
+    form: str
+    members: int
+    away: int
+    events: int
+    deliveries: int
+    bytes: int
+
+
+class Views:
+    """All live subscriptions of one gateway process."""
+
+    def __init__(self, reader: Reader, hub: TailHub, limits: Limits, metrics: Metrics) -> None:
+        self._reader, self._hub, self._metrics = reader, hub, metrics
+        self.buffer = limits.stream_buffer
+        self.encodings = Encodings(limits.memory // 16)
+        self.turns = asyncio.Semaphore(TURNS)
+        self._scopes: dict[_Key, Scope] = {}
+        self._opening: dict[Scope, asyncio.Task[None]] = {}
+        self._figures: dict[str, ScopeFigures] = {}
+        self.catching_up = 0
+        self.overflows = _by_policy(metrics, "linkspan_overflows_total", "Subscribers whose sink was full.")
+        self.dropped = _by_policy(metrics, "linkspan_dropped_events_total", "Events left out by an overflow policy.")
+        hub.listen(self._topic_changed)
+        metrics.gauge_function("linkspan_views", "Views with members.", lambda: float(len(self.views())))
+        metrics.gauge_function(
+            "linkspan_encodings_bytes", "Encoded events kept for those who catch up.", lambda: self.encodings.bytes
+        )
+        metrics.counter_function(
+            "linkspan_catch_up_encoded_events_total",
+            "Events encoded for those who catch up.",
+            lambda: self.encodings.encoded,
+        )
+        metrics.counter_function(
+            "linkspan_catch_up_shared_events_total",
+            "Events whose encoding was shared by those who catch up.",
+            lambda: self.encodings.shared,
+        )
+
+    async def subscribe(
+        self, request: ReadRequest, principal: Principal, form: Form, sink: Sink, overflow: Overflow = "catch-up"
+    ) -> Session:
+        """A session whose start is fixed: what is published from now on is never missed.
+
+        Nothing is written before `Session.begin`. With `limit` it ends after so many events.
+        Raises UnknownTopic, Forbidden, InvalidPosition, Expired, NotAvailable, InvalidInput,
+        BusUnavailable.
+        """
+        self._reader.check(request)
+        scope = self._scope(request, principal)
+        session = Session(self, scope, request, principal, form, sink, overflow)
+        try:
+            if request.start.kind == "latest" and request.limit is None:
+                await self.reach(scope)
+                place = await self._edge(scope, request)
+                if place is not None:
+                    session.start_at(place)
+                    return session
+            session.start_from(await self._reader.open(request, principal))
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    async def close(self) -> None:
+        """End all sessions, with the cause `closed`."""
+        for scope in list(self._scopes.values()):
+            for session in list(scope.sessions):
+                session.end("closed")
+        opening = list(self._opening.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+
+    def views(self) -> list[ViewFigures]:
+        """All views, those with the most members first."""
+        found = [
+            ViewFigures(
+                scope.label, sorted(map(str, view.target.patterns)), str(view.form.key), len(view.members),
+                len(view.away), view.events, view.deliveries, view.bytes,
+            )
+            for scope in self._scopes.values()
+            for view in scope.views
+        ]  # fmt: skip
+        return sorted(found, key=lambda view: -view.members)
+
+    # What sessions call
+
+    async def resume(self, session: Session, place: Place) -> Stream:
+        """A stream from a place on. Raises as `subscribe`."""
+        request = ReadRequest(session.patterns, Start("cursor", cursor=place.cursor))
+        return await self._reader.open(request, session.principal)
+
+    async def reach(self, scope: Scope) -> None:
+        """Return when the scope follows the live edge. Raises as `subscribe`."""
+        if scope.opened:
+            return
+        opening = self._opening.get(scope)
+        if opening is None:
+            work = self._open(scope)
+            opening = self._opening[scope] = asyncio.get_running_loop().create_task(work, name=f"open {scope.label}")
+        await asyncio.shield(opening)
+
+    # Inside
+
+    def _scope(self, request: ReadRequest, principal: Principal) -> Scope:
+        names = frozenset(pattern.topic if pattern.literal_topic else "**" for pattern in request.sources)
+        key = (names, principal.tenant, principal.id)
+        scope = self._scopes.get(key)
+        if scope is None:
+            sources = tuple(Pattern(name, _EVERYTHING) for name in sorted(names))
+            label = "*" if "**" in names else ",".join(sorted(names))[:100]
+            scope = Scope(label, self._figures_of(label), sources, principal, lambda _: self._forget(key, scope))
+            self._scopes[key] = scope
+        return scope
+
+    def _forget(self, key: _Key, scope: Scope | None) -> None:
+        if self._scopes.get(key) is scope:
+            del self._scopes[key]
+
+    async def _open(self, scope: Scope) -> None:
+        try:
+            request = ReadRequest(scope.sources, LATEST)
+            scope.open(await self._reader.open(request, scope.principal, woken=scope.woken))
+        finally:
+            del self._opening[scope]
+
+    async def _edge(self, scope: Scope, request: ReadRequest) -> Place | None:
+        """The place of the scope, if that is the live edge now: nothing stored before is to come."""
+        if not scope.idle:
+            return None
+        topics = scope.stream.topics
+        if not all(pattern.topic in topics for pattern in request.sources if pattern.literal_topic):
+            return None
+        ends = {topic: await self._hub.edge(topic) for topic in topics}
+        if not scope.idle or not all(scope.stream.covers(topic, bounds) for topic, bounds in ends.items()):
+            return None
+        return scope.place()
+
+    def _figures_of(self, label: str) -> ScopeFigures:
+        figures = self._figures.get(label)
+        if figures is None:
+            figures = self._figures[label] = ScopeFigures(self._metrics, label)
+            help_ = "Subscribers at the live edge, and those that catch up or wait for their clients."
+            for state, live in (("live", True), ("catch-up", False)):
+                count = partial(self._count, label, live=live)
+                self._metrics.gauge_function("linkspan_subscribers", help_, count, topic=label, state=state)
+        return figures
+
+    def _count(self, label: str, *, live: bool) -> float:
+        scopes = [scope for scope in self._scopes.values() if scope.label == label]
+        return sum(scope.members if live else len(scope.sessions) - scope.members for scope in scopes)
+
+    def _topic_changed(self, topic: str, change: TopicChange) -> None:
+        if change is not TopicChange.PARTITIONS:
+            self.encodings.forget(topic)
+
+
+def _by_policy(metrics: Metrics, name: str, help_: str) -> dict[Overflow, Counter]:
+    policies: Sequence[Overflow] = get_args(Overflow)
+    return {policy: metrics.counter(name, help_, policy=policy) for policy in policies}

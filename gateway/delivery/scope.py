@@ -1,0 +1,398 @@
+"""Scopes: all subscriptions to the same topics share one reader of the live edge.
+
+A scope takes what its stream has, matches it against the subjects of its subscriptions, and
+serves each view's block to the members. All of it is synchronous, in steps of a few
+milliseconds, so that sockets and other topics get their turn in between; what comes meanwhile
+waits and goes out together in the next flush.
+
+**Coalescing.** When nothing was written lately, a batch is written at once. After a flush the
+next one waits LINGER times as long as that one took, at most MAX_LINGER, unless PLENTY is
+waiting: under load blocks grow until writing takes a bounded share of the time.
+
+**Members join and leave between flushes at one place**, the vector of offsets up to which the
+scope has served. Who joins stands there exactly; who leaves takes the place along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import structlog
+
+from auth.principal import Principal
+from gateway.address import Pattern
+from gateway.delivery.cursor import BlockCursors, Cursor
+from gateway.delivery.figures import ScopeFigures
+from gateway.delivery.form import EndCause, Form
+from gateway.delivery.index import SubjectIndex
+from gateway.delivery.outcome import Delivery, EndOfStream, Slice
+from gateway.delivery.stream import Stream
+from gateway.delivery.view import Collected, Target, View, Write
+from gateway.errors import LinkspanError
+
+if TYPE_CHECKING:
+    from gateway.delivery.session import Session
+
+#: How much longer than a flush took the next one waits, and the most that it waits, in seconds.
+LINGER = 2.0
+MAX_LINGER = 0.006
+#: Bytes of events that are worth a flush of their own.
+PLENTY = 32 * 1024
+#: Members that are written to in one step, and the seconds after which the loop gets its turn.
+STEP_MEMBERS = 250
+STEP_SECONDS = 0.004
+
+_log = structlog.get_logger("linkspan.delivery")
+
+
+class Place(msgspec.Struct, frozen=True, eq=False):
+    """A vector of offsets, and the text that resumes there."""
+
+    cursor: Cursor
+    text: str
+
+
+class Scope:
+    """See the module. `label` names it in metrics; `ended` is called once, when the last session
+    has left or the stream has ended."""
+
+    def __init__(
+        self,
+        label: str,
+        figures: ScopeFigures,
+        sources: tuple[Pattern, ...],
+        principal: Principal,
+        ended: Callable[[Scope], None],
+    ) -> None:
+        self.label, self.figures, self._ended = label, figures, ended
+        self.sources, self.principal = sources, principal
+        self._stream: Stream | None = None
+        self._targets: dict[frozenset[Pattern], Target] = {}
+        self._indexes: dict[str, SubjectIndex[Target]] = {}
+        #: All sessions of the scope, and those that wait to become members.
+        self.sessions: dict[Session, None] = {}
+        self._joining: dict[Session, None] = {}
+        self._leaving: dict[Session, None] = {}
+        self._job: Iterator[None] | None = None
+        self._place: Place | None = None
+        self._due = 0.0
+        # What is scheduled, and whether it is a flush that lingers.
+        self._timer: asyncio.Handle | None = None
+        self._lingering = False
+        self._following: asyncio.Task[None] | None = None
+        self._over = False
+        self.members = 0
+
+    def open(self, stream: Stream) -> None:
+        """Begin with a stream that stands at the live edge."""
+        if self._over:
+            stream.end("closed")
+            return
+        self._stream = stream
+        self._look()
+
+    @property
+    def opened(self) -> bool:
+        return self._stream is not None
+
+    @property
+    def stream(self) -> Stream:
+        assert self._stream is not None
+        return self._stream
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that is known to exist was served."""
+        stream = self._stream
+        return stream is not None and self._job is None and stream.live and not stream.waiting
+
+    @property
+    def views(self) -> list[View]:
+        return [view for target in self._targets.values() for view in target.views.values()]
+
+    # Sessions
+
+    def view_of(self, patterns: tuple[Pattern, ...], form: Form) -> View:
+        """The view of a subscription, made when there is none."""
+        key = frozenset(patterns)
+        target = self._targets.get(key)
+        if target is None:
+            target = self._targets[key] = Target(patterns)
+            for index in self._indexes.values():
+                index.add(target, patterns)
+        return target.view(form)
+
+    def place(self) -> Place:
+        """Up to where everything was served. The same object until that moves."""
+        if self._place is None:
+            self._place = Place(self.stream.place(), self.stream.cursor)
+        return self._place
+
+    def join(self, session: Session, stream: Stream) -> bool:
+        """Make the session a member if its stream stands where this scope does; else it may
+        become one after the next flush, see `Session.rejoin`."""
+        if self._stream is None:
+            return False
+        if self._job is None and not stream.waiting and stream.beside(self.stream):
+            self._joining.pop(session, None)
+            self.admit(session)
+            return True
+        self._joining[session] = None
+        return False
+
+    def admit(self, session: Session) -> None:
+        """It has had everything up to the place, and becomes a member."""
+        view = self.view_of(session.patterns, session.form)
+        view.members[session] = session.sink.write
+        session.view = view
+        self.members += 1
+
+    def between_flushes(self, session: Session) -> bool:
+        """Whether a session that was away may return now; else it is asked after the flush."""
+        if self._stream is not None and self._job is None:
+            return True
+        self._joining[session] = None
+        return False
+
+    def may_leave(self, session: Session) -> bool:
+        """Whether a member whose sink is full may leave now; else it is asked after the flush,
+        which it gets whole."""
+        if self._job is None:
+            return True
+        self._leaving[session] = None
+        return False
+
+    def leave(self, session: Session) -> None:
+        """A member is one no longer. To be told what it misses it leaves between flushes."""
+        view = session.view
+        if view is not None:
+            del view.members[session]
+            self.members -= 1
+            session.view = None
+            self.tidy(view)
+
+    def forget(self, session: Session) -> None:
+        """The session has ended; with the last one the scope ends."""
+        self.leave(session)
+        self._joining.pop(session, None)
+        self._leaving.pop(session, None)
+        self.sessions.pop(session, None)
+        if not self.sessions:
+            self._finish()
+
+    def tidy(self, view: View) -> None:
+        """Drop a view without members."""
+        target = view.target
+        if not view.empty or target.views.get(view.form.key) is not view:
+            return
+        del target.views[view.form.key]
+        if not target.views:
+            del self._targets[frozenset(target.patterns)]
+            for index in self._indexes.values():
+                index.remove(target, target.patterns)
+
+    # When to flush
+
+    def woken(self) -> None:
+        """The stream may have something new."""
+        stream = self._stream
+        if stream is None or self._job is not None or self._following is not None:
+            return
+        plenty = stream.waiting >= PLENTY
+        if self._timer is not None:
+            if not (self._lingering and plenty):
+                return
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._lingering = not plenty and loop.time() < self._due
+        self._timer = loop.call_at(self._due, self._flush) if self._lingering else loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._timer, self._lingering = None, False
+        if self._stream is None:
+            return
+        if not self._stream.live:
+            self._following = asyncio.get_running_loop().create_task(self._follow(), name=f"follow {self.label}")
+            return
+        delivery = self._take()
+        if delivery is not None:
+            self._job = self._serve(delivery)
+            self._step(asyncio.get_running_loop().time())
+
+    def _take(self) -> Delivery | None:
+        try:
+            return self.stream.take()
+        except EndOfStream as end:
+            self._end(end.reason)
+            return None
+
+    def _step(self, began: float) -> None:
+        """Serve for a few milliseconds, then let the loop turn."""
+        loop, job = asyncio.get_running_loop(), self._job
+        if job is None:
+            return
+        until = loop.time() + STEP_SECONDS
+        for _ in job:
+            if loop.time() >= until:
+                loop.call_soon(self._step, began)
+                return
+        self._between()
+        # What was written goes to the sockets at the end of this turn of the loop: that counts.
+        self._timer = loop.call_soon(self._settle, began)
+
+    def _settle(self, began: float) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        self._due = now + min(MAX_LINGER, LINGER * (now - began))
+        self._look()
+
+    def _look(self) -> None:
+        if self._stream is not None and (self._stream.waiting or not self._stream.live):
+            self.woken()
+
+    async def _follow(self) -> None:
+        """The tail left something out, or came faster than it could be served: from the log."""
+        try:
+            while self._stream is not None:
+                delivery = await self._stream.known(None)
+                if delivery is None:
+                    break
+                self._job = self._serve(delivery)
+                for _ in self._job:
+                    await asyncio.sleep(0)
+                self._between()
+                await asyncio.sleep(0)
+        except EndOfStream as end:
+            self._end(end.reason)
+        except LinkspanError as error:
+            self._end("failed", error)
+        finally:
+            self._following = None
+        self._look()
+
+    # Serving
+
+    def _serve(self, delivery: Delivery) -> Iterator[None]:
+        """Write a delivery to all members that want some of it, in steps."""
+        self._place = None
+        if delivery.gaps:
+            cursor = None if delivery.events else delivery.cursor
+            for view in self.views:
+                yield from self._write(view, view.notice(delivery.gaps, cursor), 0)
+        touched: dict[Target, None] = {}
+        now = time.time() * 1000
+        for part in delivery.slices:
+            self._match(part, touched, now)
+        for target in touched:
+            collected, target.collected = target.collected, Collected()
+            for view in list(target.views.values()):
+                if view.away:
+                    view.miss(collected)
+                if view.members:
+                    block = view.block(collected, delivery.cursor)
+                    yield from self._write(view, block, sum(map(len, collected.lists)))
+
+    def _match(self, part: Slice, touched: dict[Target, None], now_ms: float) -> None:
+        index = self._indexes.get(part.topic) or self._index(part.topic)
+        cursors = cast(BlockCursors, part.cursors)
+        deliveries = 0
+        for target in index.all:
+            target.collected.add(part.events, cursors)
+            touched[target] = None
+            deliveries += len(part.events) * _members(target)
+        if index.narrow:
+            found: list[Target] = []
+            match = index.match
+            for event in part.events:
+                raw = event.raw
+                subject = raw.get("subject") if type(raw) is dict else event.subject
+                for target in match(subject):  # type: ignore[arg-type]  # a subject is a string
+                    if target.events is None:
+                        target.events = [event]
+                        found.append(target)
+                    else:
+                        target.events.append(event)
+            for target in found:
+                events, target.events = cast("list[object]", target.events), None
+                target.collected.add(events, cursors)  # type: ignore[arg-type]
+                touched[target] = None
+                deliveries += len(events) * _members(target)
+        self.figures.served(deliveries, now_ms - part.newest_ms)
+
+    def _index(self, topic: str) -> SubjectIndex[Target]:
+        index: SubjectIndex[Target] = SubjectIndex(topic)
+        for target in self._targets.values():
+            index.add(target, target.patterns)
+        self._indexes[topic] = index
+        return index
+
+    def _write(self, view: View, block: bytes, events: int) -> Iterator[None]:
+        members = list(view.members.items())
+        view.deliveries += events * len(members)
+        view.bytes += len(block) * len(members)
+        self.figures.wrote(events, len(members), len(block))
+        if len(members) <= STEP_MEMBERS:
+            _write_all(members, block)
+            yield
+            return
+        for at in range(0, len(members), STEP_MEMBERS):
+            # Some may have ended since the first step.
+            _write_all([member for member in members[at : at + STEP_MEMBERS] if member[0].view is view], block)
+            yield
+
+    def _between(self) -> None:
+        """A flush has ended: members whose sinks are full leave, those who caught up join."""
+        self._job = None
+        leaving, self._leaving = self._leaving, {}
+        for session in leaving:
+            session.leave_if_full()
+        for session in list(self._joining):
+            if self._stream is None or self._stream.waiting:
+                break
+            del self._joining[session]
+            session.rejoin()
+
+    # The end
+
+    def _end(self, cause: EndCause, error: LinkspanError | None = None) -> None:
+        """The stream has ended, and with it all its members; others end by their own streams."""
+        ended = [session for view in self.views for session in (*view.members, *view.away)]
+        self._finish()
+        for session in ended:
+            session.end(cause, error)
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        stream, self._stream = self._stream, None
+        self._job = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if stream is not None:
+            stream.end("closed")
+        if self._following is not None and self._following is not asyncio.current_task():
+            self._following.cancel()
+        self._ended(self)
+
+
+def _members(target: Target) -> int:
+    return sum(len(view.members) for view in target.views.values())
+
+
+def _write_all(members: list[tuple[Session, Write]], block: bytes) -> None:
+    done = 0
+    while done < len(members):
+        try:
+            for _, write in members[done:] if done else members:
+                done += 1
+                write(block)
+        except Exception as error:  # noqa: BLE001
+            # One member's broken wire must not keep the block from the others.
+            _log.warning("member_lost", reason=repr(error))
+            members[done - 1][0].lost()

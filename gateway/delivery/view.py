@@ -1,0 +1,143 @@
+"""Views: subscribers that want the same events in the same form, as one.
+
+A **target** is what several views select alike; its events are matched and encoded once. A
+view's block is made once and the same bytes object is written to every member.
+
+Members whose sink is full have left. Under the policies `latest` and `drop` they are `away`:
+the view goes on to tell them what they miss, until they return.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from gateway.address import Pattern
+from gateway.delivery.cursor import BlockCursors, JoinedCursors
+from gateway.delivery.form import Encode, Form
+from gateway.delivery.handover import Gap
+from gateway.event import Event
+
+if TYPE_CHECKING:
+    from gateway.delivery.session import Session
+
+Write = Callable[[bytes], object]
+Key = tuple[str, int, bytes | None]
+#: What a kept event weighs beside its data, in bytes.
+_EVENT_WEIGHT = 500
+
+
+class Absence:
+    """What a member misses while it is away. With `room` the newest event of each key is kept,
+    as long as those have no more bytes; the oldest are given up first."""
+
+    __slots__ = ("_bytes", "_kept", "_room", "missed")
+
+    def __init__(self, room: int | None) -> None:
+        self._room = room
+        self._kept: OrderedDict[Key, Event] = OrderedDict()
+        self._bytes = 0
+        self.missed = 0
+
+    def miss(self, events: Sequence[Event]) -> None:
+        self.missed += len(events)
+        if self._room is None:
+            return
+        for event in events:
+            key = (event.topic, event.partition, event.key)
+            replaced = self._kept.pop(key, None)
+            if replaced is not None:
+                self._bytes -= _weight(replaced)
+            self._kept[key] = event
+            self._bytes += _weight(event)
+        while self._bytes > self._room and len(self._kept) > 1:
+            self._bytes -= _weight(self._kept.popitem(last=False)[1])
+
+    def kept(self) -> list[Event]:
+        """In log order within a partition."""
+        return list(self._kept.values())
+
+
+class View:
+    """The members of one form over one target."""
+
+    __slots__ = ("away", "bytes", "deliveries", "events", "form", "members", "target")
+
+    def __init__(self, target: Target, form: Form) -> None:
+        self.target, self.form = target, form
+        self.members: dict[Session, Write] = {}
+        self.away: dict[Session, Absence] = {}
+        self.events = self.deliveries = self.bytes = 0
+
+    @property
+    def empty(self) -> bool:
+        return not self.members and not self.away
+
+    def miss(self, collected: Collected) -> None:
+        """Those away miss these events."""
+        for absence in self.away.values():
+            for events in collected.lists:
+                absence.miss(events)
+
+    def block(self, collected: Collected, cursor: str) -> bytes:
+        """The events as one block of bytes."""
+        parts = collected.encoded(self.form.encode)
+        self.events += len(parts)
+        return self.form.block(parts, collected.cursors(), cursor)
+
+    def notice(self, gaps: Iterable[Gap], cursor: str | None) -> bytes:
+        """The notices of gaps."""
+        return b"".join(self.form.gap(gap, cursor) for gap in gaps)
+
+
+class Target:
+    """What views select alike: a set of patterns within one scope."""
+
+    __slots__ = ("collected", "events", "patterns", "views")
+
+    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
+        self.patterns = patterns
+        self.views: dict[Hashable, View] = {}
+        #: What the flush under way brings, and the events of the slice that is being looked at.
+        self.collected = Collected()
+        self.events: list[Event] | None = None
+
+    def view(self, form: Form) -> View:
+        """The view of a form, made when there is none."""
+        view = self.views.get(form.key)
+        if view is None:
+            view = self.views[form.key] = View(self, form)
+        return view
+
+
+class Collected:
+    """The events of a flush that one target wants."""
+
+    __slots__ = ("_encoded", "_parts", "lists")
+
+    def __init__(self) -> None:
+        self.lists: list[list[Event]] = []
+        self._parts: list[BlockCursors] = []
+        self._encoded: dict[Encode, list[bytes]] = {}
+
+    def add(self, events: list[Event], cursors: BlockCursors) -> None:
+        """Wanted events of a slice; `cursors` of the slice or of these events."""
+        self.lists.append(events)
+        self._parts.append(cursors if len(cursors) == len(events) else cursors.of(events))
+
+    def cursors(self) -> Sequence[str]:
+        return self._parts[0] if len(self._parts) == 1 else JoinedCursors(self._parts)
+
+    def encoded(self, encode: Encode) -> list[bytes]:
+        """One part for each event, encoded once for all views."""
+        parts = self._encoded.get(encode)
+        if parts is None:
+            lists = self.lists
+            events = lists[0] if len(lists) == 1 else [event for some in lists for event in some]
+            parts = self._encoded[encode] = encode(events)
+        return parts
+
+
+def _weight(event: Event) -> int:
+    return len(event.value or b"") + _EVENT_WEIGHT

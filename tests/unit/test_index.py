@@ -1,0 +1,69 @@
+"""The subject index finds exactly what `Pattern.matches` finds, at a cost of what it finds."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.address import Pattern, parse_pattern
+from gateway.delivery.index import SubjectIndex
+
+SEGMENTS = st.sampled_from(["a", "b", "t", "", "*", "**"])
+PATTERNS = st.builds(
+    Pattern,
+    st.sampled_from(["t", "*", "**", "other"]),
+    st.none() | st.lists(SEGMENTS, min_size=1, max_size=5).map(tuple),
+).map(lambda pattern: parse_pattern(str(pattern)))
+SUBJECTS = st.none() | st.lists(st.sampled_from(["a", "b", "t", ""]), min_size=1, max_size=5).map("/".join).filter(bool)
+
+
+def found(index: SubjectIndex[str], subject: str | None) -> set[str]:
+    return {*index.all, *index.match(subject)}
+
+
+@given(st.lists(st.lists(PATTERNS, min_size=1, max_size=3).map(tuple), max_size=6), st.lists(SUBJECTS, max_size=8))
+def test_it_finds_what_the_patterns_match(sets: list[tuple[Pattern, ...]], subjects: list[str | None]) -> None:
+    index: SubjectIndex[str] = SubjectIndex("t")
+    for number, patterns in enumerate(sets):
+        index.add(str(number), patterns)
+    for subject in subjects:
+        wanted = {str(n) for n, patterns in enumerate(sets) if any(p.matches("t", subject) for p in patterns)}
+        assert found(index, subject) == wanted
+        assert len(index.match(subject)) == len(set(index.match(subject)))
+
+
+@given(st.lists(st.lists(PATTERNS, min_size=1, max_size=3).map(tuple), max_size=6), SUBJECTS)
+def test_what_was_removed_is_gone_and_the_rest_stays(sets: list[tuple[Pattern, ...]], subject: str | None) -> None:
+    index: SubjectIndex[str] = SubjectIndex("t")
+    for number, patterns in enumerate(sets):
+        index.add(str(number), patterns)
+    index.match(subject)
+    for number in range(0, len(sets), 2):
+        index.remove(str(number), sets[number])
+    left = {str(n) for n in range(1, len(sets), 2) if any(p.matches("t", subject) for p in sets[n])}
+    assert found(index, subject) == left
+    for number in range(1, len(sets), 2):
+        index.remove(str(number), sets[number])
+    assert found(index, subject) == set()
+    assert not index.narrow
+    assert not index._root.next
+
+
+def test_removing_what_is_not_there_does_nothing() -> None:
+    index: SubjectIndex[str] = SubjectIndex("t")
+    index.add("kept", (parse_pattern("t/a/*"),))
+    index.remove("other", (parse_pattern("t/a/*"), parse_pattern("t/b/**"), parse_pattern("t/c")))
+    assert found(index, "a/x") == {"kept"}
+
+
+def test_patterns_with_many_double_stars_stay_cheap() -> None:
+    index: SubjectIndex[str] = SubjectIndex("t")
+    index.add("evil", (Pattern("t", ("**", "a") * 30),))
+    assert index.match("/".join("a" * 60)) == ("evil",)
+    assert index.match("/".join("a" * 29) + "/b") == ()
+
+
+def test_more_subjects_than_are_remembered_are_found_all_the_same() -> None:
+    index: SubjectIndex[str] = SubjectIndex("t")
+    index.add("wild", (parse_pattern("t/*"),))
+    assert all(index.match(str(number)) == ("wild",) for number in range(10_050))
