@@ -1,0 +1,342 @@
+"""The counting client of the benchmarks counts right, and sees what is wrong."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.bench.crowd import Crowd, subject_of
+from tests.bench.fanout import expected, percentiles
+from tests.bench.feed import Connection, Feed
+from tests.bench.stream import (
+    Broken,
+    Exact,
+    SseReader,
+    Tracker,
+    WebSocketReader,
+    client_frame,
+    count_marks,
+    event_text,
+    http_answer,
+    last_stamp,
+    nearest,
+    stamps,
+)
+
+HOST = "127.0.0.1:80"
+
+
+def texts(count: int, first: int = 0, size: int = 100) -> list[bytes]:
+    return [event_text(number, 1000 + number, "s/0", size) for number in range(first, first + count)]
+
+
+def frame(payload: bytes, opcode: int = 1) -> bytes:
+    """As a server sends it."""
+    size = len(payload)
+    if size < 126:
+        head = bytes((0x80 | opcode, size))
+    elif size < 2**16:
+        head = bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big")
+    return head + payload
+
+
+def message(events: list[bytes], sid: int = 1, more: bytes = b"") -> bytes:
+    return frame(b'{"sid":%d,"events":[%s],"cursor":"AbC_-9"%s}' % (sid, b",".join(events), more))
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def sse(events: list[bytes]) -> bytes:
+    return b"".join(b"id: AbC_-9\ndata: %s\n\n" % event for event in events)
+
+
+def fed(reader: Exact, data: bytes, step: int) -> list[int]:
+    return [number for at in range(0, len(data), step) for number in reader.feed(data[at : at + step])]
+
+
+# Events
+
+
+@pytest.mark.parametrize("size", [41, 100, 1000])
+def test_an_event_is_a_cloud_event_with_the_size_of_data_that_was_asked_for(size: int) -> None:
+    event = json.loads(event_text(7, 99, "s/3", size))
+    assert len(json.dumps(event["data"], separators=(",", ":"))) == size
+    assert event["data"]["e"].startswith(f"~{7:016x}{99:016x}")
+    assert (event["id"], event["subject"], event["specversion"]) == (f"{7:016x}", "s/3", "1.0")
+
+
+def test_all_events_of_a_size_are_equally_long() -> None:
+    assert len({len(event_text(number, number, "s/0", 100)) for number in (0, 10, 10**6, 10**12)}) == 1
+
+
+def test_a_client_frame_is_masked_and_has_its_length() -> None:
+    assert client_frame(b"abc") == b"\x81\x83\0\0\0\0abc"
+    assert client_frame(b"a" * 126).startswith(b"\x81\xfe\x00\x7e\0\0\0\0a")
+
+
+# Counting
+
+
+@given(
+    blocks=st.lists(st.tuples(st.integers(1, 150), st.booleans()), min_size=1, max_size=6),
+    cuts=st.lists(st.integers(1, 40_000), max_size=8),
+    pitch=st.integers(1, 258),
+)
+def test_marks_are_counted_exactly_wherever_reads_are_cut(
+    blocks: list[tuple[int, bool]], cuts: list[int], pitch: int
+) -> None:
+    data = b"".join(message(texts(count)) if plain else chunk(sse(texts(count))) for count, plain in blocks)
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    # A cut beside the mark is rightly counted too, except where it meets the 126 of a frame's head.
+    reads = [bytearray(data[a:b]) for a, b in pairwise(places)]
+    if any(read[0] == 126 or read[-1] == 126 for read in reads):
+        return
+    assert sum(count_marks(read, len(read), pitch) for read in reads) == sum(count for count, _ in blocks)
+
+
+@pytest.mark.parametrize("cut", [-1, 0, 1, 2])
+def test_a_cut_beside_a_mark_counts_it_once(cut: int) -> None:
+    data = message(texts(5))
+    place = data.index(b'"~', 400) + 1 + cut
+    reads = [bytearray(data[:place]), bytearray(data[place:])]
+    assert sum(count_marks(read, len(read), 258) for read in reads) == 5
+
+
+def test_the_length_byte_126_is_no_mark() -> None:
+    data = bytearray(frame(b"x" * 0x7E7E))
+    assert data.count(b"~") == 3
+    assert count_marks(data, len(data), 100) == 0
+
+
+def test_bytes_of_an_earlier_read_are_not_counted() -> None:
+    data = bytearray(message(texts(10)))
+    assert count_marks(data, data.index(b'"~', 1000) + 1, 258) < 10
+
+
+def test_the_pitch_is_the_distance_of_neighbours_in_a_block() -> None:
+    assert nearest(message(texts(3)) + message(texts(2))) == len(texts(1)[0]) + 1
+    assert nearest(b"nothing here") == 12
+
+
+def test_stamps_are_those_of_whole_events() -> None:
+    data = bytearray(message(texts(3)))
+    assert stamps(data, len(data)) == [1000, 1001, 1002]
+    third = data.rindex(b'"~')
+    assert last_stamp(data, len(data)) == 1002
+    assert last_stamp(data, third + 34) == 1002
+    assert last_stamp(data, third + 33) == 1001
+    assert stamps(data, third + 33) == [1000, 1001]
+    assert last_stamp(data, 20) is None
+
+
+# Exact reading
+
+
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+def test_websocket_messages_are_read_whole_and_byte_by_byte(step: int) -> None:
+    data = message(texts(2)) + frame(b"ping", 9) + message(texts(300, 2)) + message(texts(1, 302))
+    assert fed(WebSocketReader(), data, step) == list(range(303))
+
+
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+def test_event_streams_are_read_whole_and_byte_by_byte(step: int) -> None:
+    text = sse(texts(3, 2))
+    data = (
+        chunk(b": hello\n\n") + chunk(b"retry: 2000\n\n") + chunk(sse(texts(2))) + chunk(text[:99]) + chunk(text[99:])
+    )
+    assert fed(SseReader(), data, step) == list(range(5))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        message(texts(1), sid=2),
+        message([]),
+        message(texts(1), more=b',"gap":{}'),
+        message([texts(1)[0].replace(b'"id":"0000', b'"id":"0001')]),
+        message([texts(1)[0].replace(b"~", b"#")]),
+        frame(b'{"sid":1,"events":[' + texts(1)[0] + b"]}"),
+        frame(b"\x03\xe8", 8),
+        b"\x01" + message(texts(1))[1:],
+        b"\xc1" + message(texts(1))[1:],
+        b"\x81\x81",
+    ],
+    ids=["sid", "empty", "gap", "id", "data", "cursor", "close", "fragment", "compressed", "masked"],
+)
+def test_what_the_websocket_server_must_not_send_is_told(wrong: bytes) -> None:
+    with pytest.raises(Broken):
+        WebSocketReader().feed(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        chunk(b"data: %s\n\n" % texts(1)[0]),
+        chunk(b"event: gap\nid: A\ndata: {}\n\n"),
+        chunk(b"id: A\ndata: %s\n\n" % texts(1)[0].replace(b"~", b"#")),
+        b"0\r\n\r\n",
+    ],
+    ids=["no cursor", "gap", "data", "end"],
+)
+def test_what_the_stream_must_not_send_is_told(wrong: bytes) -> None:
+    with pytest.raises(Broken):
+        SseReader().feed(wrong)
+
+
+def tracked(*numbers: int, first: int = 0, step: int = 1) -> Tracker:
+    tracker = Tracker(first, step)
+    for number in numbers:
+        tracker.add(number)
+    return tracker
+
+
+def test_a_tracker_tells_loss_repeat_and_disorder_apart() -> None:
+    right = tracked(0, 1, 2, 3)
+    assert (right.lost(4), right.duplicated, right.late, right.received) == (0, 0, 0, 4)
+    assert right.lost(6) == 2
+    assert tracked(0, 3).lost(4) == 2
+    repeated = tracked(0, 1, 1, 0)
+    assert (repeated.lost(2), repeated.duplicated, repeated.late) == (0, 2, 0)
+    late = tracked(0, 2, 1, 1)
+    assert (late.lost(3), late.duplicated, late.late) == (0, 1, 1)
+
+
+def test_a_tracker_of_one_view_expects_every_so_manyth_number() -> None:
+    tracker = tracked(3, 13, 33, first=3, step=10)
+    assert tracker.lost(34) == 1
+    assert tracker.lost(44) == 2
+
+
+def test_what_a_subscriber_should_have_is_what_was_published_for_its_view() -> None:
+    assert [expected(index, 3, 7) for index in range(4)] == [3, 2, 2, 3]
+    assert subject_of(0, 1) == "**"
+    assert subject_of(2, 3) == "s/2"
+
+
+def test_percentiles_are_in_milliseconds() -> None:
+    assert percentiles([n * 1_000_000 for n in range(1000)]) == {"p50_ms": 500.0, "p99_ms": 990.0, "max_ms": 999.0}
+    assert percentiles([]) == {"p50_ms": 0.0, "p99_ms": 0.0, "max_ms": 0.0}
+
+
+# The loop's parts, on socket pairs
+
+
+def test_an_answer_is_whole_once_its_body_is_there() -> None:
+    whole = b'HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 11\r\n\r\n{"count":1}'
+    assert http_answer(whole) == (200, len(whole))
+    assert http_answer(whole[:-1]) == (200, 0)
+    assert http_answer(whole[:20]) == (0, 0)
+    with pytest.raises(Broken):
+        http_answer(b"HTTP/1.1 200 OK\r\n\r\n")
+
+
+def feed_of(epoll: select.epoll, made: socket.socket, **more: float) -> tuple[Connection, Feed]:
+    connection = Connection(made, epoll)
+    options = {"views": 2, "size": 100, "batch": 10, "rate": 0, "window": 20, **more}
+    return connection, Feed([connection], HOST, "/p", slowest=lambda: 0, **options)  # type: ignore[arg-type]
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_at_full_speed_publishing_waits_for_the_answer_and_for_the_slowest() -> None:
+    here, there = socket.socketpair()
+    with here, there, select.epoll() as epoll:
+        connection, feed = feed_of(epoll, here)
+        feed.step(5)
+        feed.step(6)
+        assert feed.sent == 10
+        assert not connection.free
+        sent = there.recv(65536)
+        assert sent.startswith(b"POST /p HTTP/1.1\r\n")
+        published = json.loads(sent.partition(b"\r\n\r\n")[2])
+        assert [event["subject"] for event in published] == ["s/0", "s/1"] * 5
+        for _ in range(2):
+            there.sendall(OK)
+            connection.ready(select.EPOLLIN)
+            feed.step(7)
+        assert feed.sent == 20
+        assert connection.free
+
+
+def test_at_a_rate_what_is_due_is_published_with_the_time_at_which_it_was_due() -> None:
+    here, there = socket.socketpair()
+    with here, there, select.epoll() as epoll:
+        connection, feed = feed_of(epoll, here, rate=1000)
+        feed.begin()
+        now = feed._began
+        assert 0 < feed.step(now) <= 0.001
+        feed.step(now + 1_000_000)
+        event = json.loads(there.recv(65536).partition(b"\r\n\r\n")[2])
+        assert event["data"]["e"][17:33] == f"{now + 1_000_000:016x}"
+        there.sendall(OK)
+        connection.ready(select.EPOLLIN)
+        feed.step(now + 4_000_000)
+        assert len(json.loads(there.recv(65536).partition(b"\r\n\r\n")[2])) == 3
+
+
+def test_a_request_larger_than_the_socket_holds_goes_out_bit_by_bit() -> None:
+    here, there = socket.socketpair()
+    with here, there, select.epoll() as epoll:
+        connection, feed = feed_of(epoll, here, batch=5000, window=5000, size=1000)
+        feed.step(5)
+        received = b""
+        there.setblocking(False)
+        while not received.endswith(b"}}]"):
+            for _, mask in epoll.poll(1):
+                connection.ready(mask)
+            received += there.recv(2**20)
+        assert len(json.loads(received.partition(b"\r\n\r\n")[2])) == 5000
+
+
+def test_a_refused_publish_ends_the_run() -> None:
+    here, there = socket.socketpair()
+    with here, there, select.epoll() as epoll:
+        connection, feed = feed_of(epoll, here)
+        feed.step(5)
+        there.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        with pytest.raises(Broken, match="503"):
+            connection.ready(select.EPOLLIN)
+
+
+def test_a_crowd_checks_first_and_then_counts() -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    with select.epoll() as epoll:
+        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], 1, epoll)
+        for _, there in pairs:
+            there.sendall(message(texts(4)))
+        crowd.read(epoll.poll(1))
+        assert crowd.got == [4, 4, 4]
+        assert crowd.pitch == len(texts(1)[0]) + 1
+        crowd.count_only()
+        crowd.measuring = crowd.every = True
+        for _, there in pairs[:2]:
+            there.sendall(message(texts(50, 4)))
+        pairs[2][1].close()
+        crowd.read(epoll.poll(1))
+        assert (crowd.got, crowd.slowest(), crowd.total, crowd.closed) == ([54, 54, 4], 4, 112, 1)
+        assert len(crowd.latencies) == 50
+        crowd.close()
+        for _, there in pairs:
+            there.close()
+
+
+def test_the_slowest_of_many_views_is_counted_on_average() -> None:
+    pairs = [socket.socketpair() for _ in range(4)]
+    with select.epoll() as epoll:
+        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], 2, epoll)
+        crowd.got = [3, 3, 2, 2]
+        assert crowd.slowest() == 5
+        crowd.close()
+        for _, there in pairs:
+            there.close()
