@@ -216,7 +216,7 @@ def _overflow(body: msgspec.Raw, id: Id) -> Overflow:
     if "overflow" not in members:
         return "catch-up"
     wanted = f"one of {', '.join(_OVERFLOWS)}"
-    overflow: Overflow = _value(members["overflow"], Overflow, "delivery", "overflow", wanted)  # type: ignore[arg-type]
+    overflow: Overflow = _value(members["overflow"], Overflow, "delivery", "overflow", wanted)
     return overflow
 
 

@@ -31,7 +31,7 @@ def gateway(folder: Path, *flags: str) -> Iterator[tuple[psutil.Process, int]]:
     log_of = () if "--kafka" in flags else ("--data", str(folder / "data"))
     command = [
         sys.executable, "-m", "gateway.cli.main", "up", "--set", "listeners.http.port=0",
-        "--set", "listeners.admin.port=0", "--json", *log_of, *flags,
+        "--set", "listeners.websocket.port=0", "--set", "listeners.admin.port=0", "--json", *log_of, *flags,
     ]  # fmt: skip
     log = (folder / "gateway.log").open("w+")
     with subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as child:

@@ -21,7 +21,7 @@ import pytest
 from tests.conftest import ROOT
 
 LINKSPAN = [sys.executable, "-m", "gateway.cli.main"]
-FREE_PORTS = ["--set", "listeners.http.port=0", "--set", "listeners.admin.port=0"]
+FREE_PORTS = [word for door in ("http", "websocket", "admin") for word in ("--set", f"listeners.{door}.port=0")]
 TIMEOUT = 30
 
 
@@ -78,7 +78,7 @@ def gateway(data: Path, *flags: str) -> Iterator[Running]:
     try:
         assert process.stdout is not None
         urls: dict[str, str] = {}
-        while "http" not in urls or "admin" not in urls:
+        while not {"http", "websocket", "admin"} <= urls.keys():
             line = process.stdout.readline()
             assert line, f"the gateway did not start: {log.read_text()}"
             address = json.loads(line)
@@ -145,7 +145,7 @@ def test_off_a_terminal_results_and_logs_have_a_stream_each(tmp_path: Path) -> N
         assert [json.loads(line)["event"] for line in err.splitlines()] == ["started", "draining", "stopped"]
         out = (first + rest).splitlines()
         if flags:
-            assert [json.loads(line)["listener"] for line in out] == ["admin", "http"]
+            assert [json.loads(line)["listener"] for line in out] == ["admin", "http", "websocket"]
         else:
             assert out[0] == "linkspan is up"
             assert not any(line.startswith("{") for line in out)

@@ -14,7 +14,7 @@ from gateway.cli import up as module
 from gateway.config.model import EmbeddedBus, KafkaBus
 from tests.unit.cli_support import run
 
-FREE = ["--set", "listeners.http.port=0", "--set", "listeners.admin.port=0"]
+FREE = [word for door in ("http", "websocket", "admin") for word in ("--set", f"listeners.{door}.port=0")]
 
 
 @pytest.fixture
