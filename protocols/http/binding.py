@@ -20,6 +20,7 @@ from gateway.plugin import (
     decode_batch,
     decode_event,
     event_faults,
+    with_subject,
 )
 
 STRUCTURED = "application/cloudevents+json"
@@ -54,26 +55,13 @@ def decode(
     if essence.startswith("application/cloudevents"):
         _check_format(essence, content_type or "")
         events = decode_batch(body, max_events) if essence == BATCH else [decode_event(body)]
-        return events if subject is None else with_subject(events, subject, essence == BATCH)
+        return events if subject is None else with_subject(events, subject, batch=essence == BATCH)
     given = [(name[3:] or name, value) for name, value in headers if name[:3] == "ce-"]
     if given:
         event = binary_event(given, content_type, body)
-        return [event] if subject is None else with_subject([event], subject, False)
+        return [event] if subject is None else with_subject([event], subject, batch=False)
     data = None if content_type is None and not body else body
     return [adapt(data, content_type, subject)]
-
-
-def with_subject(events: Sequence[Event], subject: str, batch: bool) -> Sequence[Event]:
-    """Supply a missing subject; one that is there must be equal. Raises InvalidEvent."""
-    faults = []
-    for index, event in enumerate(events):
-        own = event.attributes.setdefault("subject", subject)
-        if own != subject:
-            message = f"is {str(own)[:80]!r}, but the request is for {subject[:80]!r}"
-            faults.append(Fault(f"events[{index}].subject" if batch else "subject", message, index if batch else None))
-    if faults:
-        raise InvalidEvent(f"{faults[0].where} {faults[0].message}", faults=tuple(faults[:_MAX_FAULTS]))
-    return events
 
 
 def binary_event(given: Iterable[tuple[str, str]], content_type: str | None, body: bytes) -> Event:

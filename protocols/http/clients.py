@@ -5,8 +5,11 @@ from __future__ import annotations
 import msgspec
 from aiohttp.web import BaseRequest
 
-from gateway.plugin import Gateway, Principal
-from protocols.http.query import Query
+from gateway.plugin import (
+    Gateway,
+    Principal,
+    Query,
+)
 from protocols.http.reply import Reply
 
 

@@ -9,10 +9,13 @@ from typing import Any
 import msgspec
 from aiohttp.web import BaseRequest
 
-from gateway.plugin import LinkspanError, Principal
+from gateway.plugin import (
+    STATUS,
+    LinkspanError,
+    Principal,
+    Query,
+)
 from protocols.http.openapi import CODES, document
-from protocols.http.problem import STATUS
-from protocols.http.query import Query
 from protocols.http.reply import Reply
 
 Json = dict[str, Any]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.plugin import PROBLEM
 from protocols.http.binding import BATCH, STRUCTURED
-from protocols.http.problem import CONTENT_TYPE as PROBLEM
 from protocols.http.sse import CONTENT_TYPE as STREAM
 from protocols.http.topics import CLEANUP, COMPRESSION, LATER, READ_ONLY
 

@@ -1,42 +1,20 @@
-"""Errors as RFC 9457 problem details: one table from kinds to statuses, one shape for all.
-
-    {"type": "/v1/docs#unknown_topic", "title": "Not Found", "status": 404, "detail": "...",
-     "code": "unknown_topic", "retriable": false, "faults": [{"where": "...", "message": "..."}]}
-
-`code` is stable and the same at every door; `type` is where it is explained.
-"""
+"""Errors that only HTTP has, and errors as answers: problem details (`gateway.problems`)."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.plugin import Kind, LinkspanError
+from gateway.plugin import (
+    PROBLEM,
+    STATUS,
+    Kind,
+    LinkspanError,
+    problem_headers,
+    problem_members,
+)
 from protocols.http.reply import Reply
-
-CONTENT_TYPE = "application/problem+json"
-#: Seconds, for errors that say nothing better in `detail["retry_after"]`.
-RETRY_AFTER = 1
-
-STATUS: dict[Kind, int] = {
-    Kind.INVALID: 400,
-    Kind.UNAUTHENTICATED: 401,
-    Kind.FORBIDDEN: 403,
-    Kind.NOT_FOUND: 404,
-    Kind.CONFLICT: 409,
-    Kind.GONE: 410,
-    Kind.PRECONDITION: 412,
-    Kind.TOO_LARGE: 413,
-    Kind.UNSUPPORTED: 415,
-    Kind.LIMITED: 429,
-    Kind.INTERNAL: 500,
-    Kind.UNAVAILABLE: 503,
-    # A parameter whose part is missing; a whole resource of it is NotBuilt.
-    Kind.NOT_AVAILABLE: 400,
-}
-_RESERVED = frozenset(("type", "title", "status", "detail", "code", "retriable", "faults"))
 
 
 class HttpError(LinkspanError):
@@ -128,33 +106,17 @@ def status_of(error: LinkspanError) -> int:
 
 
 def problem_of(error: LinkspanError) -> dict[str, Any]:
-    """The members of the problem; those of `error.detail` come along (RFC 9457, 3.2)."""
-    status = status_of(error)
-    members: dict[str, Any] = {
-        "type": f"/v1/docs#{error.code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": error.message,
-        "code": error.code,
-        "retriable": error.retriable,
-    }
-    if error.faults:
-        members["faults"] = error.faults
-    members.update((name, value) for name, value in error.detail.items() if name not in _RESERVED)
-    return members
+    """The members of the problem."""
+    return problem_members(error, status_of(error))
 
 
 def reply_of(error: LinkspanError) -> Reply:
     """The answer for an error."""
     status = status_of(error)
-    headers = list(error.headers) if isinstance(error, HttpError) else []
-    if error.retriable:
-        headers.append(("Retry-After", str(error.detail.get("retry_after", RETRY_AFTER))))
-    if status == 401:
-        headers.append(("WWW-Authenticate", "Bearer"))
+    headers = [*(error.headers if isinstance(error, HttpError) else ()), *problem_headers(error, status)]
     # str() for what JSON does not know: an answer must not fail over a member of its details.
     body = msgspec.json.encode(problem_of(error), enc_hook=str)
-    reply = Reply(status, body, CONTENT_TYPE, headers)
+    reply = Reply(status, body, PROBLEM, headers)
     if isinstance(error, HttpError) and error.closes:
         reply.force_close()
     return reply

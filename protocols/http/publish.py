@@ -7,10 +7,16 @@ import asyncio
 import msgspec
 from aiohttp.web import BaseRequest
 
-from gateway.plugin import Event, Gateway, Principal, Unavailable, adapt
+from gateway.plugin import (
+    Event,
+    Gateway,
+    Principal,
+    Query,
+    Unavailable,
+    adapt,
+)
 from protocols.http.binding import decode
 from protocols.http.body import BodyReader
-from protocols.http.query import Query
 from protocols.http.reply import Reply
 
 _encode = msgspec.json.Encoder().encode

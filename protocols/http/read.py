@@ -16,19 +16,20 @@ from gateway.plugin import (
     Page,
     Pattern,
     Principal,
+    Query,
     ReadRequest,
     check_topic,
     parse_duration,
     parse_pattern,
     parse_start,
     parse_subject_pattern,
+    query_fault,
 )
 from protocols.http.accept import choose
 from protocols.http.binding import BATCH
 from protocols.http.budget import Share
 from protocols.http.cors import Cors
 from protocols.http.pages import RESERVE, PageReader, PageReply, encode_page
-from protocols.http.query import Query, fault
 from protocols.http.reply import Reply
 from protocols.http.sse import CONTENT_TYPE, SseSession
 
@@ -83,7 +84,7 @@ class Readings:
         asked = Query(query, _COMMON, repeated=("from",))
         sources = asked.all("from")
         if not sources:
-            raise fault("from", "is required: an address pattern such as signals/**; it may be given again")
+            raise query_fault("from", "is required: an address pattern such as signals/**; it may be given again")
         return await self._answer(request, principal, asked, tuple(parse_pattern(text) for text in sources))
 
     async def _answer(
@@ -150,7 +151,7 @@ class Readings:
         self, request: BaseRequest, principal: Principal, asked: Query, sources: tuple[Pattern, ...]
     ) -> Reply | StreamResponse:
         if asked.get("wait") is not None:
-            raise fault("wait", "is for pages: a stream waits for ever")
+            raise query_fault("wait", "is for pages: a stream waits for ever")
         limit = asked.number("limit", MAX_LIMIT)
         # A browser repeats its URL when it reconnects: what it has seen is in the header.
         start = request.headers.get("Last-Event-ID") or asked.get("start") or "latest"
@@ -193,9 +194,9 @@ def _wait(asked: Query) -> float:
     try:
         wait = parse_duration(text)
     except ValueError as error:
-        raise fault("wait", str(error)) from None
+        raise query_fault("wait", str(error)) from None
     if wait > MAX_WAIT:
-        raise fault("wait", f"is at most {MAX_WAIT:g}s, not {text[:40]}: ask again after that")
+        raise query_fault("wait", f"is at most {MAX_WAIT:g}s, not {text[:40]}: ask again after that")
     return wait
 
 

@@ -18,6 +18,7 @@ from gateway.plugin import (
     NotAvailable,
     NotFound,
     Principal,
+    Query,
     TooLarge,
     TopicDefaults,
     TopicSettings,
@@ -29,7 +30,6 @@ from gateway.plugin import (
     parse_retention_ms,
 )
 from protocols.http.body import BodyReader
-from protocols.http.query import Query
 from protocols.http.reply import Reply
 
 MEMBERS = ("partitions", "replication", "retention", "cleanup", "compression", "schema", "dedup", "defaults")

@@ -8,9 +8,9 @@ from html import unescape
 
 import pytest
 
+from gateway.query import Query
 from protocols.http.docs import EXAMPLES, STARTS, html
 from protocols.http.openapi import CODES, document
-from protocols.http.query import Query
 from tests.unit.http_support import client, house
 
 pytestmark = pytest.mark.timeout(20)

@@ -7,18 +7,14 @@ import json
 import pytest
 
 from gateway import errors
-from gateway.errors import Fault, Kind, LinkspanError
+from gateway.errors import Fault, LinkspanError
 from protocols.http import problem
 from protocols.http.openapi import CODES
-from protocols.http.problem import STATUS, HttpError, problem_of, reply_of, status_of
+from protocols.http.problem import HttpError, problem_of, reply_of, status_of
 
 
 def all_classes(base: type[LinkspanError]) -> list[type[LinkspanError]]:
     return [base, *(found for below in base.__subclasses__() for found in all_classes(below))]
-
-
-def test_every_kind_has_a_status() -> None:
-    assert set(STATUS) == set(Kind)
 
 
 def test_every_code_that_a_client_can_meet_is_explained() -> None:

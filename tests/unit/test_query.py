@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import InvalidInput
-from protocols.http.query import Query, fault
+from gateway.query import Query, query_fault
 
 
 def refused(text: str, *known: str) -> InvalidInput:
@@ -61,4 +61,4 @@ def test_the_next_page_has_the_same_query_with_another_start() -> None:
 
 
 def test_faults_name_the_parameter() -> None:
-    assert fault("wait", "is odd").faults[0].where == "wait"
+    assert query_fault("wait", "is odd").faults[0].where == "wait"
