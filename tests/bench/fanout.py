@@ -26,7 +26,7 @@ import psutil
 
 from tests.bench.crowd import BUFFER, OPEN, TOPIC, Crowd, Opened, dial, subject_of
 from tests.bench.feed import Connection, Feed
-from tests.bench.stream import Broken, Exact, Tracker
+from tests.bench.stream import Broken, Exact, Tracker, event_text
 
 PROBES = 8
 NAP = 0.0003
@@ -43,16 +43,18 @@ class Mark(NamedTuple):
     reads: int
     server: float
     client: float
+    machine: float
 
 
 class Rates(NamedTuple):
-    """Between two marks."""
+    """Between two marks. `other_cores`: what else ran on the machine; much of it spoils a run."""
 
     published_per_s: float
     deliveries_per_s: float
     server_cpu_us_per_delivery: float
     server_cores: float
     client_cores: float
+    other_cores: float
     events_per_read: float
 
 
@@ -64,6 +66,7 @@ def rates(a: Mark, b: Mark) -> Rates:
         (b.server - a.server) * 1e6 / max(1, deliveries),
         (b.server - a.server) / seconds,
         (b.client - a.client) / seconds,
+        max(0.0, b.machine - a.machine - (b.server - a.server) - (b.client - a.client)) / seconds,
         deliveries / max(1, b.reads - a.reads),
     )
 
@@ -166,13 +169,17 @@ class Run:
                     raise Broken("a publisher gets no answer")
         if not self.drain(self.have_all):
             raise Broken(f"of {self.feed.sent} first events subscribers have {sorted(set(self.crowd.got))}")
+        if self.crowd.views > 1:
+            # No two of them came to a subscriber in one block; there they may stand nearer.
+            self.crowd.pitch = len(event_text(0, 0, "s/0", self.options.size)) + 1
         if not self.options.exact:
             self.crowd.count_only()
 
     def mark(self) -> Mark:
         server, client = self._server.cpu_times(), time.process_time()
-        cpu = server.user + server.system
-        return Mark(time.monotonic(), self.feed.sent, self.crowd.total, self.crowd.reads, cpu, client)
+        cpu, machine = server.user + server.system, psutil.cpu_times()
+        busy = sum(machine) - machine.idle - machine.iowait
+        return Mark(time.monotonic(), self.feed.sent, self.crowd.total, self.crowd.reads, cpu, client, busy)
 
     def warm(self) -> None:
         self.probe()

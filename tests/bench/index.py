@@ -1,0 +1,151 @@
+"""What an event costs with many subscriptions of which one wants it: the delivery engine in this process.
+
+Every batch has one event for each of `--batch` subjects, spread evenly over the subscriptions,
+so that each event goes to one view and one sink whatever their number. Prints one JSON line:
+CPU of the loop's thread for each event, the bus's own share (the same without subscriptions)
+taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import uvloop
+
+from auth.principal import ANONYMOUS
+from gateway.address import parse_pattern
+from gateway.bus.contract import TopicSettings
+from gateway.bus.embedded import EmbeddedBus
+from gateway.config.model import Limits
+from gateway.delivery.form import EndCause
+from gateway.delivery.live import Views
+from gateway.delivery.position import LATEST
+from gateway.delivery.reader import Reader, ReadRequest
+from gateway.delivery.tail import TailHub
+from gateway.errors import LinkspanError
+from gateway.formats import decode_batch
+from gateway.operate.metrics import Metrics
+from gateway.operate.runtime import tune_collector
+from protocols.websocket.forms import native_form
+from tests.bench.stream import event_text
+
+TOPIC = "bench"
+WAIT_S = 60.0
+
+
+class Tally:
+    """A sink for all subscriptions; one block brings one event."""
+
+    def __init__(self) -> None:
+        self.blocks = 0
+
+    def write(self, data: bytes) -> None:
+        self.blocks += 1
+
+    def ended(self, cause: EndCause, error: LinkspanError | None) -> None:
+        if cause != "closed":
+            raise RuntimeError(f"a subscription ended: {cause}, {error}")
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        limits, metrics = Limits(), Metrics(process=False)
+        self._bus = EmbeddedBus(folder, durability="os")
+        self._hub = TailHub(self._bus)
+        self._reader = Reader(self._bus, self._hub, limits, metrics=metrics)
+        self.views = Views(self._reader, self._hub, limits, metrics)
+        self.tally = Tally()
+        self._sent = 0
+
+    async def start(self) -> None:
+        await self._bus.start()
+        await self._bus.create_topic(TOPIC, TopicSettings(partitions=1))
+        self._hub.start()
+
+    async def close(self) -> None:
+        await self.views.close()
+        await self._reader.close()
+        await self._hub.close()
+        await self._bus.close()
+
+    async def subscribe(self, first: int, end: int, pattern: str) -> None:
+        for number in range(first, end):
+            request = ReadRequest((parse_pattern(f"{TOPIC}/{pattern.format(number)}"),), LATEST)
+            session = await self.views.subscribe(request, ANONYMOUS, native_form(b"1", 0), self.tally)
+            session.begin()
+
+    async def batch(self, subjects: list[str], *, delivered: bool) -> None:
+        """Append one event for each subject, and wait until all were delivered."""
+        texts = [event_text(self._sent + at, 0, subject, 100) for at, subject in enumerate(subjects)]
+        self._sent += len(texts)
+        events = decode_batch(b"[" + b",".join(texts) + b"]", len(texts))
+        wanted = self.tally.blocks + (len(events) if delivered else 0)
+        end = time.monotonic() + WAIT_S
+        await self._bus.append(TOPIC, events)
+        while self.tally.blocks < wanted:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{wanted - self.tally.blocks} of {len(events)} events were not delivered")
+            await asyncio.sleep(0.0005)
+
+    async def cost(self, subscriptions: int, options: argparse.Namespace) -> float:
+        """Microseconds of CPU for each event; the least of three rounds, as the machine is shared."""
+        size: int = options.batch
+        known = max(subscriptions, size)
+        rounds: list[float] = []
+        for turn in range(4):
+            began = time.thread_time()
+            for number in range(options.batches):
+                subjects = [options.subject.format((number + at * (known // size)) % known) for at in range(size)]
+                await self.batch(subjects, delivered=subscriptions > 0)
+            if turn:  # the first one warms up
+                rounds.append((time.thread_time() - began) * 1e6 / (options.batches * size))
+        return min(rounds)
+
+
+async def run(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    bench = Bench(folder)
+    await bench.start()
+    try:
+        tune_collector()
+        process = psutil.Process()
+        floor = await bench.cost(0, options)
+        await bench.subscribe(0, options.few, options.pattern)
+        few = await bench.cost(options.few, options)
+        before, began = process.memory_info().rss, time.monotonic()
+        await bench.subscribe(options.few, options.many, options.pattern)
+        took, held = time.monotonic() - began, process.memory_info().rss - before
+        many = await bench.cost(options.many, options)
+    finally:
+        await bench.close()
+    return {
+        "bus_us_per_event": floor,
+        "few_us_per_event": few - floor,
+        "many_us_per_event": many - floor,
+        "ratio": (many - floor) / (few - floor),
+        "subscribed_per_s": (options.many - options.few) / took,
+        "kb_per_subscription": held / 1024 / (options.many - options.few),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--few", type=int, default=100)
+    parser.add_argument("--many", type=int, default=100_000)
+    parser.add_argument("--batch", type=int, default=100, help="events in a batch, each with a subject of its own")
+    parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--pattern", default="s/{}", help="what subscription {} subscribes to")
+    parser.add_argument("--subject", default="s/{}", help="the subject of an event for subscription {}")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="linkspan-index-") as place:
+        figures = uvloop.run(run(options, Path(place)))
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
