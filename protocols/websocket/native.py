@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.plugin import EndCause, Limited, LinkspanError, Outcome, decode_batch, with_subject
+from gateway.plugin import EndCause, Limited, LinkspanError, Outcome, check_subject, decode_batch, with_subject
 from protocols.websocket.closing import MAX_BAD, Code
 from protocols.websocket.codec import (
     Asked,
@@ -181,7 +181,7 @@ class NativeDialect:
         gateway = connection.door.gateway
         events = decode_batch(bytes(publish.events), gateway.limits.batch)
         if publish.subject is not None:
-            events = with_subject(events, publish.subject, batch=True)
+            events = with_subject(events, check_subject(publish.subject), batch=True)
         if not events:
             self._agree(id, {"count": 0, "positions": []})
             return
