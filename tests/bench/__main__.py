@@ -10,12 +10,13 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,11 +47,17 @@ def gateway(folder: Path, *flags: str) -> Iterator[tuple[psutil.Process, int]]:
 def _port(log: Path, child: subprocess.Popen[bytes]) -> int:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and child.poll() is None:
-        found = re.search(r'"listener": ?"http".*?"port": ?(\d+)', log.read_text())
-        if found:
-            return int(found.group(1))
+        # Addresses are printed once all doors are open.
+        if (port := listening(log, "http")) is not None:
+            return port
         time.sleep(0.05)
     sys.exit(f"the gateway did not start:\n{log.read_text()}")
+
+
+def listening(log: Path, door: str) -> int | None:
+    """The port of a door, as the gateway printed it."""
+    found = re.search(rf'"listener": ?"{door}".*?"port": ?(\d+)', log.read_text())
+    return None if found is None else int(found.group(1))
 
 
 def make_topic(port: int) -> None:
@@ -92,8 +99,9 @@ def load(port: int, server: psutil.Process, seconds: float, *arguments: str | fl
 
 
 @contextmanager
-def bare_server() -> Iterator[tuple[psutil.Process, int]]:
-    command = [sys.executable, "-m", "tests.bench.bare"]
+def floor(module: str) -> Iterator[tuple[psutil.Process, int]]:
+    """One of this folder's servers; it prints its port."""
+    command = [sys.executable, "-m", f"tests.bench.{module}"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None
@@ -103,7 +111,7 @@ def bare_server() -> Iterator[tuple[psutil.Process, int]]:
 
 
 def say(what: str, value: float, unit: str, floor: str = "") -> None:
-    print(f"{what:<58}{value:>12,.0f} {unit:<11}{floor}", flush=True)
+    print(f"{what:<58}{value:>12,.0f} {unit:<13}{floor}", flush=True)
 
 
 def published(what: str, folder: Path, seconds: float, flags: Sequence[str], bare: float, target: float) -> None:
@@ -120,7 +128,7 @@ def single(folder: Path, seconds: float) -> None:
     # In turn, twice: the machine's speed drifts.
     ratios = []
     for turn in range(2):
-        with bare_server() as (server, port):
+        with floor("bare") as (server, port):
             bare = load(port, server, seconds, "--batch", 0, "--connections", 100)["requests_per_s"]
         with gateway(folder / f"single{turn}") as (server, port):
             make_topic(port)
@@ -162,10 +170,126 @@ def kafka(folder: Path, seconds: float) -> None:
         server.close()
 
 
+# Live delivery
+
+
+@contextmanager
+def live(folder: Path) -> Iterator[Sequence[str | int]]:
+    """A gateway with the topic; the flags that lead the counting client to it."""
+    with gateway(folder) as (server, port):
+        make_topic(port)
+        yield "--port", port, "--ws-port", listening(folder / "gateway.log", "websocket") or 0, "--pid", server.pid
+
+
+def fanout(where: Sequence[str | int], seconds: float, *flags: str | int) -> Figures:
+    figures = program("fanout", *where, "--seconds", seconds, *flags)
+    if figures["lost"] or figures["duplicated"] or figures["closed"]:
+        sys.exit(f"not every subscriber got every event once: {figures}")
+    return figures
+
+
+def say_live(what: str, figures: Figures, floor: Figures | None, rate: float, cpu_ns: float) -> None:
+    """Rate and server CPU of a delivery, beside the floor and the targets; 0: there is none."""
+    beside = f"target {rate:,.0f}" if rate else ""
+    if floor is not None:
+        beside = f"{figures['deliveries_per_s'] / floor['deliveries_per_s']:.2f} of a bare relay, {beside}"
+    say(what, figures["deliveries_per_s"], "deliveries/s", beside.removesuffix(", "))
+    cpu, beside = figures["server_cpu_us_per_delivery"] * 1000, f"target {cpu_ns:,.0f}" if cpu_ns else ""
+    if floor is not None:
+        beside = f"a bare relay {floor['server_cpu_us_per_delivery'] * 1000:,.0f}, {beside}"
+    say("  server CPU of a delivery", cpu, "ns", beside.removesuffix(", "))
+    other = figures["other_cores"]
+    say("  p99 from publish to receipt", figures["p99_ms"] * 1000, "us", f"other_cores {other:.2f}" * (other > 0.2))
+
+
+SINGLE = ("--rate", 1000, "--batch", 1, "--publishers", 8)
+BURSTS: tuple[tuple[str, tuple[str | int, ...], float, float], ...] = (
+    ("bursts of 100", ("--batch", 100), 5_000_000, 150),
+    ("bursts of 500", ("--batch", 500, "--window", 2000), 0, 0),
+    ("bursts of 16", ("--batch", 16), 0, 0),
+    ("1,000 single events/s", SINGLE, 500_000, 800),
+)
+
+
+def websockets(folder: Path, seconds: float) -> None:
+    with floor("relay") as (server, port):
+        relay = ("--port", port, "--ws-port", port, "--pid", server.pid)
+        floors = [fanout(relay, seconds, *flags) for _, flags, _, _ in BURSTS]
+    with live(folder) as where:
+        for (name, flags, rate, cpu), bare in zip(BURSTS, floors, strict=True):
+            say_live(f"500 WebSockets, one view, {name}", fanout(where, seconds, *flags), bare, rate, cpu)
+        exact = fanout(where, seconds, "--exact", "--subs", 50)
+        say("  of them 50, parsed: out of order", exact["out_of_order"], "events", "target 0")
+        say("  gateway memory", exact["server_rss_mb"], "MiB")
+
+
+def views(folder: Path, seconds: float) -> None:
+    spread = ("--views", 500, "--batch", 500, "--window", 50_000, "--publishers", 4)
+    with live(folder) as where:
+        say_live("500 WebSockets, 500 views, bursts of 500", fanout(where, seconds, *spread), None, 200_000, 0)
+
+
+def streams(folder: Path, seconds: float) -> None:
+    with live(folder) as where:
+        for name, flags, _, _ in BURSTS:
+            say_live(f"500 event streams, {name}", fanout(where, seconds, "--mode", "sse", *flags), None, 0, 0)
+
+
+def connections(folder: Path, seconds: float) -> None:
+    with live(folder) as where:
+        figures = program("fanout", "idle", *where, "--subs", 10_000, "--seconds", seconds)
+    say("10,000 idle WebSockets, each", figures["server_rss_kb_per_connection"] * 1024, "bytes", "target under 10,000")
+    say("  server CPU", figures["server_cores"] * 1000, "mcores")
+    say("  opened and subscribed", figures["opened_per_s"], "per s")
+
+
+def slow(folder: Path, seconds: float) -> None:
+    with live(folder) as where:
+        figures = fanout_slow(where, seconds)
+    before, during = figures["deliveries_per_s_before"], figures["deliveries_per_s_during"]
+    say("499 WebSockets beside one that reads", before, "deliveries/s")
+    say("  beside one that does not read", during, "deliveries/s", f"ratio {during / before:.2f}, target 1")
+    say("  beside one that catches up", figures["deliveries_per_s_after"], "deliveries/s")
+    grown = figures["rss_mb_after"] - figures["rss_mb_before"]
+    say("  gateway memory grew by", grown, "MiB")
+    behind, took = figures["slow_events_behind"], figures["slow_caught_up_after_s"]
+    say("  it was behind by", behind, "events", f"had all in order after {took:.1f} s")
+
+
+def fanout_slow(where: Sequence[str | int], seconds: float) -> Figures:
+    figures = program("fanout", "slow", *where, "--subs", 499, "--seconds", seconds)
+    wrong = ("lost", "duplicated", "closed", "slow_lost", "slow_duplicated", "slow_out_of_order")
+    if any(figures[name] for name in wrong):
+        sys.exit(f"not every subscriber got every event once and in order: {figures}")
+    return figures
+
+
+def index() -> None:
+    for name, flags in (("subjects", ()), ("patterns", ("--pattern", "s/{}/*", "--subject", "s/{}/a"))):
+        figures = program("index", *flags)
+        say(f"an event among 100 subscriptions on distinct {name}", figures["few_us_per_event"] * 1000, "ns")
+        ratio = f"ratio {figures['ratio']:.2f}, target under 2"
+        say("  among 100,000", figures["many_us_per_event"] * 1000, "ns", ratio)
+        say("  memory of a subscription", figures["kb_per_subscription"] * 1024, "bytes")
+
+
+LIVE: dict[str, Callable[[Path, float], None]] = {
+    "live": websockets,
+    "views": views,
+    "sse": streams,
+    "connections": connections,
+    "slow": slow,
+    "index": lambda folder, seconds: index(),
+}
+
+
 def main() -> None:
+    # Ten thousand connections need descriptors, in the gateway as well.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--only", choices=("embedded", "single", "kafka", "idle"))
+    parser.add_argument("--only", choices=("embedded", "single", "kafka", "idle", *LIVE))
     options = parser.parse_args()
     os.environ["PYTHONUNBUFFERED"] = "1"
     with tempfile.TemporaryDirectory(prefix="linkspan-bench-") as place:
@@ -184,6 +308,10 @@ def main() -> None:
         if options.only in (None, "idle"):
             (folder / "idle").mkdir()
             idle(folder / "idle")
+        for name, bench in LIVE.items():
+            if options.only in (None, name):
+                (folder / name).mkdir()
+                bench(folder / name, options.seconds)
         if options.only in (None, "kafka"):
             (folder / "kafka").mkdir()
             kafka(folder / "kafka", options.seconds)

@@ -66,6 +66,16 @@ def client_frame(text: bytes) -> bytes:
     return head + b"\0\0\0\0" + text
 
 
+def server_frame(text: bytes) -> bytes:
+    """A text frame as servers send it."""
+    size = len(text)
+    if size < 126:
+        return bytes((0x81, size)) + text
+    if size < 2**16:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + text
+    return b"\x81\x7f" + size.to_bytes(8, "big") + text
+
+
 # Counting
 
 

@@ -26,6 +26,7 @@ from tests.bench.stream import (
     http_answer,
     last_stamp,
     nearest,
+    server_frame,
     stamps,
 )
 
@@ -38,14 +39,8 @@ def texts(count: int, first: int = 0, size: int = 100) -> list[bytes]:
 
 def frame(payload: bytes, opcode: int = 1) -> bytes:
     """As a server sends it."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((0x80 | opcode, size))
-    elif size < 2**16:
-        head = bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big")
-    return head + payload
+    whole = server_frame(payload)
+    return bytes((0x80 | opcode,)) + whole[1:]
 
 
 def message(events: list[bytes], sid: int = 1, more: bytes = b"") -> bytes:
