@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from gateway.delivery.session import Session
 
 #: How much longer than a flush took the next one waits, and the most that it waits, in seconds.
-LINGER = 2.0
-MAX_LINGER = 0.006
+LINGER = 3.0
+MAX_LINGER = 0.008
 #: Bytes of events that are worth a flush of their own.
 PLENTY = 32 * 1024
 #: Members that are written to in one step, and the seconds after which the loop gets its turn.
@@ -79,6 +79,7 @@ class Scope:
         self._leaving: dict[Session, None] = {}
         self._job: Iterator[None] | None = None
         self._place: Place | None = None
+        self._before = ""
         self._due = 0.0
         # What is scheduled, and whether it is a flush that lingers.
         self._timer: asyncio.Handle | None = None
@@ -131,6 +132,11 @@ class Scope:
         if self._place is None:
             self._place = Place(self.stream.place(), self.stream.cursor)
         return self._place
+
+    @property
+    def cursor(self) -> str:
+        """Resumes after all that every member has had."""
+        return self.stream.cursor if self._job is None else self._before
 
     def join(self, session: Session, stream: Stream) -> bool:
         """Make the session a member if its stream stands where this scope does; else it may
@@ -224,6 +230,7 @@ class Scope:
             self._step(asyncio.get_running_loop().time())
 
     def _take(self) -> Delivery | None:
+        self._before = self.stream.cursor
         try:
             return self.stream.take()
         except EndOfStream as end:
@@ -258,6 +265,7 @@ class Scope:
         """The tail left something out, or came faster than it could be served: from the log."""
         try:
             while self._stream is not None:
+                self._before = self._stream.cursor
                 delivery = await self._stream.known(None)
                 if delivery is None:
                     break

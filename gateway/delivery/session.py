@@ -102,7 +102,7 @@ class Session:
         """Resumes after all that was written."""
         if self._stream is not None:
             return self._stream.cursor
-        return (self._place or self._scope.place()).text
+        return self._scope.cursor if self._place is None else self._place.text
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:

@@ -82,12 +82,14 @@ class HttpServer(Server):
 
 
 class HttpConnection(RequestHandler):
-    #: `broken`: a payload that was ended since its transfer coding is not one.
-    __slots__ = ("_id", "_principal", "_since", "broken")
+    #: `broken`: a payload that was ended since its transfer coding is not one. `flow`: called with
+    #: True when the transport's buffer is full, and with False when it has room again.
+    __slots__ = ("_id", "_principal", "_since", "broken", "flow")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.broken: StreamReader | None = None
+        self.flow: Callable[[bool], None] | None = None
         server = cast(HttpServer, self._manager)
         self._principal, self._since = ANONYMOUS.id, now_rfc3339()
         self._id = server.registry.add("http", self)
@@ -100,6 +102,16 @@ class HttpConnection(RequestHandler):
         if self._manager is not None:
             cast(HttpServer, self._manager).registry.remove(self._id)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.flow is not None:
+            self.flow(True)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.flow is not None:
+            self.flow(False)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -25,13 +25,14 @@ from gateway.plugin import (
     parse_subject_pattern,
     query_fault,
 )
+from protocols.http import sse
 from protocols.http.accept import choose
 from protocols.http.binding import BATCH
 from protocols.http.budget import Share
 from protocols.http.cors import Cors
 from protocols.http.pages import RESERVE, PageReader, PageReply, encode_page
 from protocols.http.reply import Reply
-from protocols.http.sse import CONTENT_TYPE, SseSession
+from protocols.http.sse import CONTENT_TYPE, SseClient
 
 #: What a client gets that does not say what it wants comes first: an answer that ends.
 OFFERS = (BATCH, CONTENT_TYPE, "application/json")
@@ -44,26 +45,26 @@ _COMMON = ("start", "filter", "limit", "wait")
 
 
 class Readings:
-    """The handlers for both addresses, and the streams under way."""
+    """The handlers for both addresses, and the clients of streams under way."""
 
     def __init__(self, gateway: Gateway, cors: Cors) -> None:
         self._gateway, self._limits, self._cors = gateway, gateway.limits, cors
         self.pages = PageReader(gateway.reader, gateway.limits)
-        self.sessions: set[SseSession] = set()
+        self.clients: set[SseClient] = set()
+        self._heart: asyncio.TimerHandle | None = None
         self._polls: set[asyncio.Task[Any]] = set()
         self._draining = False
         metrics = gateway.metrics
         self._slow = metrics.counter(
             "linkspan_http_slow_clients_total", "Streams that were cut since the client took nothing."
         )
-        self._sent = metrics.counter("linkspan_http_stream_events_total", "Events written to streams.")
-        metrics.gauge_function("linkspan_http_streams", "Open streams.", lambda: float(len(self.sessions)))
+        metrics.gauge_function("linkspan_http_streams", "Open streams.", lambda: float(len(self.clients)))
 
     def drain(self) -> None:
         """End all streams and long polls with word that they should go elsewhere."""
         self._draining = True
-        for session in list(self.sessions):
-            session.stop()
+        for client in list(self.clients):
+            client.stop()
         for task in list(self._polls):
             task.cancel()
 
@@ -156,21 +157,34 @@ class Readings:
         # A browser repeats its URL when it reconnects: what it has seen is in the header.
         start = request.headers.get("Last-Event-ID") or asked.get("start") or "latest"
         wanted = ReadRequest(sources, parse_start(start), asked.get("filter"), limit)
-        stream = await self._gateway.reader.open(wanted, principal)
+        client = SseClient(request, self._limits.write_timeout, self._slow)
+        session = await self._gateway.views.subscribe(wanted, principal, client.form, client)
         if request.method == "HEAD":
-            await stream.close()
+            session.close()
             return Reply(200, headers=[("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store")])
-        session = SseSession(stream, limit, self._limits.write_timeout, self._slow, self._sent)
-        self.sessions.add(session)
-        if self._draining:
-            session.stop()
+        self._enter(client)
         try:
             response = self._response(request)
-            await session.run(request, response, self._limits.stream_buffer)
+            await client.run(session, response, self._limits.stream_buffer)
             return response
         finally:
-            self.sessions.discard(session)
-            await stream.close()
+            self.clients.discard(client)
+            session.close()
+
+    def _enter(self, client: SseClient) -> None:
+        self.clients.add(client)
+        if self._draining:
+            client.stop()
+        elif self._heart is None:
+            self._heart = asyncio.get_running_loop().call_later(sse.HEARTBEAT, self._beat)
+
+    def _beat(self) -> None:
+        """One timer for all streams, while there are any."""
+        self._heart = None
+        for client in self.clients:
+            client.beat()
+        if self.clients:
+            self._heart = asyncio.get_running_loop().call_later(sse.HEARTBEAT, self._beat)
 
     def _response(self, request: BaseRequest) -> StreamResponse:
         headers = {

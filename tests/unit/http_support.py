@@ -17,6 +17,7 @@ from gateway.bus.contract import TopicSettings
 from gateway.bus.memory import MemoryBus
 from gateway.bus.tables import Table
 from gateway.config.model import Limits, ListenerSettings
+from gateway.delivery.live import Views
 from gateway.delivery.reader import Reader
 from gateway.delivery.tail import TailHub
 from gateway.errors import Unauthenticated
@@ -52,6 +53,7 @@ class House:
         self.topics = Topics(self.bus, self.table, permitted, auto_create=auto_create)
         self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted)
         self.reader = Reader(self.bus, self.hub, limits, metrics=self.metrics, authorise=permitted)
+        self.views = Views(self.reader, self.hub, limits, self.metrics)
         self.context: ssl.SSLContext | None = None
         self.listener: HttpListener
         self.url = ""
@@ -82,6 +84,7 @@ class House:
     async def close(self) -> None:
         await self.listener.close()
         await self.ingress.close()
+        await self.views.close()
         await self.reader.close()
         await self.topics.close()
         await self.table.close()

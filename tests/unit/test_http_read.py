@@ -125,7 +125,7 @@ async def test_a_stream_misses_nothing_after_its_headers(there: House, web: Clie
     assert stream.raw.startswith(b"retry: 1000\n\n")
     assert stream.answer.headers["Cache-Control"] == "no-store"
     stream.answer.close()
-    await eventually(lambda: not there.listener._door.readings.sessions, what="the stream ends with its client")
+    await eventually(lambda: not there.listener._door.readings.clients, what="the stream ends with its client")
 
 
 async def test_last_event_id_resumes_and_wins_over_start(there: House, web: ClientSession) -> None:
@@ -147,7 +147,7 @@ async def test_quiet_streams_have_heartbeats(there: House, web: ClientSession, m
 
 async def _more(stream: Reading) -> bool:
     stream.raw += await stream.answer.content.readany()
-    return b"\n\n:\n\n" in stream.raw
+    return b"\n\n:\n" in stream.raw
 
 
 async def test_a_gap_is_told_on_streams_and_pages(there: House, web: ClientSession) -> None:
@@ -191,13 +191,13 @@ async def test_a_client_that_never_reads_is_cut_and_nobody_else_notices() -> Non
     async with house(limits) as made, client(made) as web:
         _, lazy = await asyncio.open_connection("127.0.0.1", made.port, limit=1024)
         lazy.write(b"GET /v1/topics/t/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
-        await eventually(lambda: made.listener._door.readings.sessions)
+        await eventually(lambda: made.listener._door.readings.clients)
         other = await follow(web, f"{EVENTS}?limit=40")
         for number in range(40):
             await made.store(stored_event(number, b"x" * 500_000))
         await other.rest()
         assert other.ids() == [str(number) for number in range(40)]
-        await eventually(lambda: not made.listener._door.readings.sessions)
+        await eventually(lambda: not made.listener._door.readings.clients)
         assert b"linkspan_http_slow_clients_total 1.0" in made.metrics.render()
         lazy.close()
 

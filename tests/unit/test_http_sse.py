@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 
 from gateway.cli.sse import SseParser
 from gateway.event import Event
-from gateway.plugin import Delivery, Gap
-from protocols.http import sse
-from protocols.http.sse import blocks, event_block, named_block
+from gateway.plugin import EndCause, Gap, Unavailable, encode_events
+from protocols.http.sse import SseForm, last_word, named_block
 from tests.unit.http_support import stored_event
 
 GAP = Gap("t", 0, 5, 9, "retention")
 
 
-def delivery(*events: Event, gaps: tuple[Gap, ...] = ()) -> Delivery:
-    return Delivery(list(events), [f"c{index}" for index in range(len(events))], "end", list(gaps))
+PLAIN = SseForm(chunked=False)
+
+
+def event_block(event: Event, cursor: str) -> bytes:
+    return PLAIN.block(encode_events([event]), [cursor], cursor)
 
 
 def parsed(data: bytes) -> list[tuple[str, Any, str]]:
@@ -62,24 +64,40 @@ def test_other_messages_have_a_name() -> None:
     assert b"retry: 700\n" in named_block("closing", {}, retry=700)
 
 
-def test_a_delivery_is_gaps_then_events_up_to_the_limit() -> None:
-    whole = delivery(stored_event(1), stored_event(2), stored_event(3), gaps=(GAP,))
-    [(block, count)] = blocks(whole, None)
-    assert [name for name, _, _ in parsed(block)] == ["gap", "message", "message", "message"]
-    assert count == 3
-    [(block, count)] = blocks(whole, 2)
-    assert (count, parsed(block)[-1][2]) == (2, "c1")
+def test_a_block_has_every_event_with_its_cursor() -> None:
+    block = PLAIN.block(encode_events([stored_event(1), stored_event(2)]), ["c1", "c2"], "c2")
+    assert [(told["id"], cursor) for _, told, cursor in parsed(block)] == [("1", "c1"), ("2", "c2")]
 
 
-def test_a_delivery_without_events_still_moves_the_cursor() -> None:
+def test_a_gap_moves_the_cursor_when_no_events_follow() -> None:
     parser = SseParser()
-    [(block, count)] = blocks(delivery(), None)
-    assert (parser.feed(block), parser.last_id, count) == ([], "end", 0)
+    [message] = parser.feed(PLAIN.gap(GAP, "end"))
+    assert (message.event, message.id) == ("gap", "end")
+    [message] = SseParser().feed(PLAIN.gap(GAP, None))
+    assert message.id == ""
 
 
-def test_large_deliveries_are_cut_into_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "BLOCK", 500)
-    found = list(blocks(delivery(*(stored_event(number) for number in range(20))), None))
-    assert len(found) > 3
-    assert sum(count for _, count in found) == 20
-    assert [told["id"] for block, _ in found for _, told, _ in parsed(block)] == [str(n) for n in range(20)]
+def test_blocks_are_chunks_of_the_response_where_the_version_has_them() -> None:
+    plain, chunked = PLAIN.gap(GAP, "c"), SseForm(chunked=True).gap(GAP, "c")
+    assert chunked == b"%x\r\n%b\r\n" % (len(plain), plain)
+    assert PLAIN.key != SseForm(chunked=True).key
+
+
+@pytest.mark.parametrize(
+    ("cause", "name", "code"),
+    [
+        ("closed", "closing", "draining"),
+        ("deleted", "closing", "deleted"),
+        ("recreated", "closing", "recreated"),
+        ("failed", "error", "internal"),
+    ],
+)
+def test_the_last_word_says_why_it_ends(cause: EndCause, name: str, code: str) -> None:
+    [(told_name, told, _)] = parsed(last_word(cause, None))
+    assert (told_name, told["code"]) == (name, code)
+
+
+def test_an_error_is_told_as_itself_and_a_limit_not_at_all() -> None:
+    [(_, told, _)] = parsed(last_word("failed", Unavailable("the bus is away")))
+    assert told["detail"] == "the bus is away"
+    assert last_word("limit", None) == b""
