@@ -32,6 +32,8 @@ CLOSING = 5.0
 LINGER = 2.0
 #: Bytes of answers that may wait for a client that takes nothing; then it is not read either.
 REPLIES = 64 * 1024
+#: Seconds by which the kernel's clock for acknowledgements may be off.
+INEXACT = 0.05
 _AWAY = "the gateway is shutting down; connect to another instance, or again later"
 
 
@@ -427,7 +429,7 @@ class Connection(asyncio.Protocol):
             if asked < settings.ping_timeout:
                 return
             acknowledged = seconds_since_ack(self._transport)
-            gone = acknowledged is None or acknowledged > asked
+            gone = acknowledged is None or acknowledged > asked + INEXACT
             if gone or now - self.heard >= settings.slow_timeout:
                 self._cut(Code.NO_ANSWER, "no answer to a ping")
                 return
