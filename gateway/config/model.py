@@ -160,7 +160,7 @@ class Limits(Section):
     page: int = Field(default=10_000, ge=1, le=1_000_000)
     """Events in one page."""
     header: Size = Field(default=16 * 1024, ge=1024, le=2**20)
-    stream_buffer: Size = Field(default=2**20, ge=4096)
+    stream_buffer: Size = Field(default=256 * 1024, ge=4096)
     """Bytes kept for one subscriber that reads slowly."""
     connections: int = Field(default=10_000, ge=1)
     publish_deadline: Duration = Field(default=10.0, gt=0)

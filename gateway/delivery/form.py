@@ -64,5 +64,10 @@ class Sink(Protocol):
     def write(self) -> Callable[[bytes], object]:
         """Takes whole frames, never blocks; best the transport's own method."""
 
+    @property
+    def bound(self) -> Callable[[int], object]:
+        """From now on it is full once more than so many bytes wait: few while it catches up, whose
+        blocks are its own; more at the live edge, whose blocks are shared."""
+
     def ended(self, cause: EndCause, error: LinkspanError | None) -> None:
         """Nothing more will be written. Called at most once, and not after `Session.close`."""

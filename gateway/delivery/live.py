@@ -27,10 +27,13 @@ from gateway.delivery.scope import Place, Scope
 from gateway.delivery.session import Session
 from gateway.delivery.stream import Stream
 from gateway.delivery.tail import TailHub
+from gateway.delivery.window import CHUNK
 from gateway.operate.metrics import Counter, Metrics
 
 #: Sessions that write what they read from the log in one turn of the loop.
 TURNS = 4
+#: The least that one reads of the log at once, in bytes.
+MIN_CHUNK = 16 * 1024
 _EVERYTHING = ("**",)
 
 _Key = tuple[frozenset[str], str, str]
@@ -55,7 +58,8 @@ class Views:
     def __init__(self, reader: Reader, hub: TailHub, limits: Limits, metrics: Metrics) -> None:
         self._reader, self._hub, self._metrics = reader, hub, metrics
         self.buffer = limits.stream_buffer
-        self.encodings = Encodings(limits.memory // 16)
+        self.encodings = Encodings(limits.memory // 8)
+        self._room = limits.memory // 2
         self.turns = asyncio.Semaphore(TURNS)
         self._scopes: dict[_Key, Scope] = {}
         self._opening: dict[Scope, asyncio.Task[None]] = {}
@@ -127,6 +131,11 @@ class Views:
         return sorted(found, key=lambda view: -view.members)
 
     # What sessions call
+
+    @property
+    def chunk(self) -> int:
+        """Bytes of the log that one session takes at once: the more catch up, the less."""
+        return max(MIN_CHUNK, min(CHUNK, self._room // max(1, self.catching_up)))
 
     async def resume(self, session: Session, place: Place) -> Stream:
         """A stream from a place on. Raises as `subscribe`."""

@@ -60,8 +60,8 @@ class Reader:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._bus, self._hub, self._limits, self._authorise, self._clock = bus, hub, limits, authorise, clock
-        # The bus has its own quarter of the memory for what it keeps, and encodings a sixteenth.
-        hub.resize(limits.memory * 11 // 16)
+        # The bus has its own quarter of the memory for what it keeps, and encodings an eighth.
+        hub.resize(limits.memory * 5 // 8)
         self._resolver = Resolver(bus, hub.log, clock)
         self._streams: dict[Stream, None] = {}
         self.stats = ReadStats()
@@ -181,6 +181,10 @@ class Reader:
                 stream.extend(target.topic, tail.next)
         cursor = request.start.cursor
         stream.begun(gaps, None if cursor is None else cursor.active)
+        for target, tail in joined:
+            # A topic that grew since its bounds were asked told it to a stream that had not begun.
+            if tail is not None and self._hub.is_current(tail) and len(tail.next) > len(target.bounds):
+                stream.on_appeared(tail)
 
     async def _join(
         self, stream: Stream, request: ReadRequest, topic: str, literal: bool, follow: bool

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from gateway.delivery.live import Views
     from gateway.delivery.scope import Place, Scope
 
+#: Bytes that may wait in the sink of a session that catches up before it is full.
+CATCH_UP_BUFFER = 16 * 1024
+
 _log = structlog.get_logger("linkspan.delivery")
 
 
@@ -227,11 +230,12 @@ class Session:
             assert self._place is not None
             stream = self._stream = await self._views.resume(self, self._place)
             self._place = None
+        self.sink.bound(CATCH_UP_BUFFER)
         while self._stream is stream:
             if self.paused:
                 await self._wait_for_room()
                 continue
-            delivery = await stream.known(None)
+            delivery = await stream.known(None, self._views.chunk)
             if self._stream is not stream:
                 break  # it joined while a read was under way, at the place before it
             if delivery is not None:
@@ -277,6 +281,7 @@ class Session:
         self._stream = None
         self._task_done()  # it waits for this stream, and finds that it is done
         stream.end("closed")
+        self.sink.bound(self._views.buffer)
         self.leave_if_full()
 
     def _deliver(self, stream: Stream, delivery: Delivery) -> None:
@@ -284,17 +289,10 @@ class Session:
         if delivery.gaps:
             cursor = None if events else delivery.cursor
             self.sink.write(b"".join(form.gap(gap, cursor) for gap in delivery.gaps))
-        parts: list[bytes] = []
-        for part in delivery.slices:
-            selection = stream.selection(part.topic)
-            if selection is None:  # its topic went meanwhile
-                parts += form.encode(part.events)
-            else:
-                parts += self._views.encodings.parts(form.encode, selection, part.events)
-        if parts:
-            block = form.block(parts, delivery.cursors, delivery.cursor)
+        if events:
+            block = self._views.encodings.block(form, stream.selection, delivery)
             self.sink.write(block)
-            self._scope.figures.caught_up(len(parts), len(block))
+            self._scope.figures.caught_up(len(events), len(block))
 
     def _let_go(self) -> None:
         scope = self._scope

@@ -21,6 +21,7 @@ from gateway.delivery.outcome import Delivery, EndOfStream, EndReason, ReadStats
 from gateway.delivery.resolve import Beginning, Origin
 from gateway.delivery.select import Selection
 from gateway.delivery.tail import RETRY, TailHub
+from gateway.delivery.window import CHUNK
 from gateway.delivery.writer import CursorWriter
 from gateway.errors import CorruptData, Expired, OffsetOutOfRange, Unavailable, UnknownTopic
 
@@ -83,9 +84,10 @@ class Stream:
             if not await self.wait(deadline):
                 return None
 
-    async def known(self, deadline: float | None) -> Delivery | None:
+    async def known(self, deadline: float | None, chunk: int = CHUNK) -> Delivery | None:
         """The next of the events known to exist; None at the live edge, or past `deadline`
-        (the loop's time). Raises as `next`, never waits for new events.
+        (the loop's time). Raises as `next`, never waits for new events. It reads about `chunk`
+        bytes of the log at once.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -97,7 +99,7 @@ class Stream:
                 self._handover.release()
             if self._handover.state is State.LIVE or (deadline is not None and loop.time() >= deadline):
                 return None
-            await self._catch_up(deadline)
+            await self._catch_up(deadline, chunk)
 
     def take(self) -> Delivery | None:
         """What is there already, without reading the log. Raises EndOfStream."""
@@ -345,7 +347,7 @@ class Stream:
 
     # Catching up
 
-    async def _catch_up(self, deadline: float | None) -> None:
+    async def _catch_up(self, deadline: float | None, chunk: int) -> None:
         """Do one read; what it brings goes to the outbox, which was empty."""
         read = self._handover.next_read()
         if read is None:
@@ -353,14 +355,14 @@ class Stream:
         now = self._known_ms if self._paged else self._now()
         self._writer.turn(read.lane.topic, read.lane.partition, now, wrapped=read.wrapped)
         while read is not None:
-            read = await self._read(read, deadline)
+            read = await self._read(read, deadline, chunk)
 
-    async def _read(self, read: Read, deadline: float | None) -> Read | None:
+    async def _read(self, read: Read, deadline: float | None, chunk: int) -> Read | None:
         """Behind a gap, what to read next: if that is missing as well, it is the same gap."""
         topic, partition = read.lane.topic, read.lane.partition
         try:
             async with asyncio.timeout_at(deadline):
-                batches = await self._hub.log.read(topic, partition, read.offset)
+                batches = await self._hub.log.read(topic, partition, read.offset, chunk)
         except TimeoutError:
             return None  # the read goes on, and serves the next call
         except OffsetOutOfRange as error:

@@ -86,6 +86,9 @@ class SseClient:
         self._timer: asyncio.TimerHandle | None = None
         self._told = ""
 
+    def bound(self, size: int) -> None:
+        self._transport.set_write_buffer_limits(high=size)
+
     def ended(self, cause: EndCause, error: LinkspanError | None) -> None:
         if not self._end.done():
             self._end.set_result((cause, error))

@@ -59,7 +59,7 @@ class CloudEventsDialect:
             await gateway.topics.ensure(wish.to, connection.principal)
         if not wish.sources:
             return
-        subscription = Subscription(self, b"", connection.write)
+        subscription = Subscription(self, b"", connection.write, connection.bound)
         request = ReadRequest(wish.sources, wish.start)
         form = cloudevents_form(connection.door.source, connection.window_bits)
         subscription.session = await gateway.views.subscribe(request, connection.principal, form, subscription)

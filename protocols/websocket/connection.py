@@ -110,6 +110,11 @@ class Connection(asyncio.Protocol):
         self._stop()
         self._leave(CLOSING, State.ENDING)
 
+    def bound(self, size: int) -> None:
+        """Pause writing once more than so many bytes wait."""
+        if self._state is not State.CLOSED:
+            self._transport.set_write_buffer_limits(high=size)
+
     def pause_writing(self) -> None:
         self.paused = True
         self._unsent, self._deadline = self._transport.get_write_buffer_size(), self.door.now

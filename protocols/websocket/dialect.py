@@ -41,10 +41,12 @@ class Owner(Protocol):
 class Subscription:
     """The sink of a session, and the session. `sid` is the JSON text of its id."""
 
-    __slots__ = ("_owner", "session", "sid", "task", "write")
+    __slots__ = ("_owner", "bound", "session", "sid", "task", "write")
 
-    def __init__(self, owner: Owner, sid: bytes, write: Callable[[bytes], object]) -> None:
-        self._owner, self.sid, self.write = owner, sid, write
+    def __init__(
+        self, owner: Owner, sid: bytes, write: Callable[[bytes], object], bound: Callable[[int], object]
+    ) -> None:
+        self._owner, self.sid, self.write, self.bound = owner, sid, write, bound
         self.session: Session | None = None
         self.task: asyncio.Task[None] | None = None
 

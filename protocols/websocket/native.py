@@ -113,7 +113,7 @@ class NativeDialect:
             raise DuplicateId(f"there is a subscription with the id {id.decode()} on this connection")
         if len(self._subscriptions) >= most:
             raise Limited(f"a connection has at most {most} subscriptions; end one, or open another connection")
-        subscription = self._subscriptions[id] = Subscription(self, id, connection.write)
+        subscription = self._subscriptions[id] = Subscription(self, id, connection.write, connection.bound)
         connection.door.counters.subscriptions.inc()
         subscription.task = connection.door.spawn(self._open(subscription, wanted), "websocket subscribe")
 

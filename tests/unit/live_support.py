@@ -63,6 +63,7 @@ class ListSink:
         self.session: Session | None = None
         self.end: tuple[EndCause, LinkspanError | None] | None = None
         self.broken = False
+        self.bounds: list[int] = []
 
     def write(self, data: bytes) -> None:
         if self.broken:
@@ -73,6 +74,9 @@ class ListSink:
         over = self.capacity is not None and self.held > self.capacity
         if over and self.session is not None and not self.session.paused:
             self.session.pause()
+
+    def bound(self, size: int) -> None:
+        self.bounds.append(size)
 
     def ended(self, cause: EndCause, error: LinkspanError | None) -> None:
         assert self.end is None

@@ -168,7 +168,7 @@ def test_coarse_cursors_skip_nothing(steps: list[tuple[str, int, int]], room: in
 
 
 async def test_many_small_batches_that_waited_are_one_delivery() -> None:
-    async with a_rig() as rig:
+    async with a_rig(limits=Limits(stream_buffer=2**20)) as rig:
         await rig.topic("t", partitions=2)
         stream = await rig.open("t/**", start="latest")
         for n in range(100):
