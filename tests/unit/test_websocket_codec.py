@@ -181,7 +181,8 @@ def test_a_subscription_is_an_object(body: Any) -> None:
 def test_an_unsubscribe_names_a_subscription() -> None:
     message = asked({"id": 2, "unsubscribe": {"sid": "a"}})
     assert unsubscribe_of(message.body, message.id) == b'"a"'  # type: ignore[arg-type]
-    for body in ({}, {"sid": None}, {"sid": 1, "x": 1}, []):
+    bodies: list[Any] = [{}, {"sid": None}, {"sid": 1, "x": 1}, []]
+    for body in bodies:
         message = asked({"id": 2, "unsubscribe": body})
         with pytest.raises(InvalidMessage) as error:
             unsubscribe_of(message.body, message.id)  # type: ignore[arg-type]

@@ -234,7 +234,7 @@ class Client:
         self.send(message)
         return await self.text()
 
-    async def subscribe(self, source: str = "t/**", id: int | str = 1, **more: Any) -> Any:
+    async def subscribe(self, source: str | list[str] = "t/**", id: int | str = 1, **more: Any) -> Any:
         told = await self.ask({"id": id, "subscribe": {"from": source, **more}})
         assert told["ok"]["sid"] == id, told
         return told["ok"]
