@@ -174,9 +174,9 @@ def kafka(folder: Path, seconds: float) -> None:
 
 
 @contextmanager
-def live(folder: Path) -> Iterator[Sequence[str | int]]:
+def live(folder: Path, *flags: str) -> Iterator[Sequence[str | int]]:
     """A gateway with the topic; the flags that lead the counting client to it."""
-    with gateway(folder) as (server, port):
+    with gateway(folder, *flags) as (server, port):
         make_topic(port)
         yield "--port", port, "--ws-port", listening(folder / "gateway.log", "websocket") or 0, "--pid", server.pid
 
@@ -236,7 +236,7 @@ def streams(folder: Path, seconds: float) -> None:
 
 
 def connections(folder: Path, seconds: float) -> None:
-    with live(folder) as where:
+    with live(folder, "--set", "limits.connections=11000") as where:
         figures = program("fanout", "idle", *where, "--subs", 10_000, "--seconds", seconds)
     say("10,000 idle WebSockets, each", figures["server_rss_kb_per_connection"] * 1024, "bytes", "target under 10,000")
     say("  server CPU", figures["server_cores"] * 1000, "mcores")
