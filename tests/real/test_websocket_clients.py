@@ -178,7 +178,7 @@ def test_websocket_client_sends_a_message_in_fragments(running: Running) -> None
         opcode, reason = client.recv_data()
         assert (opcode, int.from_bytes(reason[:2], "big")) == (websocket.ABNF.OPCODE_CLOSE, 1003)
     finally:
-        client.close()
+        client.shutdown()  # type: ignore[no-untyped-call]
 
 
 def test_ws_of_node_follows_and_publishes(running: Running) -> None:
