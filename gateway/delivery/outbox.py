@@ -27,7 +27,7 @@ MAX_EVENTS = 2_000
 
 class Part(msgspec.Struct, eq=False, gc=False):
     """Wanted events of one lane. `end` and `newest_ms`: where the lane stands after them, and
-    an append time that nothing before is newer than."""
+    an append time that nothing before is newer than. `shared`: the list is not its own."""
 
     topic: str
     partition: int
@@ -35,6 +35,7 @@ class Part(msgspec.Struct, eq=False, gc=False):
     end: int
     newest_ms: int
     block: Block | None = None
+    shared: bool = True
 
 
 class Gone(msgspec.Struct, eq=False):
@@ -162,6 +163,7 @@ class Outbox:
     def _deliver(self, parts: list[Part], now_ms: int) -> Delivery:
         if self._limit is not None or self._room is not None:
             parts = self._within(parts)
+        parts = _merged(parts)
         for gap in filter(within_log, self.gaps):
             self.writer.seek(gap.topic, gap.partition, gap.to_offset, now_ms)
         cursors = [self._pass(part) for part in parts]
@@ -227,6 +229,22 @@ class Outbox:
             elif delivered < lane.tail:
                 self.gaps.append(Gap(topic, lane.partition, delivered, lane.tail, change.reason))
         self.writer.drop(topic)
+
+
+def _merged(parts: list[Part]) -> list[Part]:
+    """Parts of one lane that follow each other as one: many small batches cost no more than a large one."""
+    merged: list[Part] = []
+    for part in parts:
+        last = merged[-1] if merged else None
+        if last is None or last.topic != part.topic or last.partition != part.partition:
+            merged.append(part)
+        elif not last.shared:
+            last.events += part.events
+            last.end, last.newest_ms = part.end, max(last.newest_ms, part.newest_ms)
+        else:
+            newest = max(last.newest_ms, part.newest_ms)
+            merged[-1] = Part(part.topic, part.partition, last.events + part.events, part.end, newest, shared=False)
+    return merged
 
 
 def within_log(gap: Gap) -> bool:

@@ -208,14 +208,16 @@ class Scope:
         stream = self._stream
         if stream is None or self._job is not None or self._following is not None:
             return
+        self._place = None
         plenty = stream.waiting >= PLENTY
         if self._timer is not None:
             if not (self._lingering and plenty):
                 return
             self._timer.cancel()
         loop = asyncio.get_running_loop()
-        self._lingering = not plenty and loop.time() < self._due
-        self._timer = loop.call_at(self._due, self._flush) if self._lingering else loop.call_soon(self._flush)
+        left = 0.0 if plenty else self._due - time.monotonic()
+        self._lingering = left > 0
+        self._timer = loop.call_later(left, self._flush) if self._lingering else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer, self._lingering = None, False
@@ -227,7 +229,7 @@ class Scope:
         delivery = self._take()
         if delivery is not None:
             self._job = self._serve(delivery)
-            self._step(asyncio.get_running_loop().time())
+            self._step(time.monotonic())
 
     def _take(self) -> Delivery | None:
         self._before = self.stream.cursor
@@ -242,9 +244,10 @@ class Scope:
         loop, job = asyncio.get_running_loop(), self._job
         if job is None:
             return
-        until = loop.time() + STEP_SECONDS
+        # Not the loop's clock: that stands still within a turn.
+        until = time.monotonic() + STEP_SECONDS
         for _ in job:
-            if loop.time() >= until:
+            if time.monotonic() >= until:
                 loop.call_soon(self._step, began)
                 return
         self._between()
@@ -253,7 +256,7 @@ class Scope:
 
     def _settle(self, began: float) -> None:
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         self._due = now + min(MAX_LINGER, LINGER * (now - began))
         self._look()
 
@@ -300,9 +303,19 @@ class Scope:
             for view in list(target.views.values()):
                 if view.away:
                     view.miss(collected)
-                if view.members:
-                    block = view.block(collected, delivery.cursor)
+                block = self._block(view, collected, delivery.cursor) if view.members else None
+                if block is not None:
                     yield from self._write(view, block, sum(map(len, collected.lists)))
+
+    def _block(self, view: View, collected: Collected, cursor: str) -> bytes | None:
+        try:
+            return view.block(collected, cursor)
+        except Exception as error:  # noqa: BLE001
+            # A form's defect ends its own subscribers, and no others.
+            _log.exception("view_failed", scope=self.label, form=str(view.form.key), error=repr(error))
+            for session in list(view.members):
+                session.end("failed")
+            return None
 
     def _match(self, part: Slice, touched: dict[Target, None], now_ms: float) -> None:
         index = self._indexes.get(part.topic) or self._index(part.topic)

@@ -144,8 +144,8 @@ class Stream:
 
     @property
     def waiting(self) -> int:
-        """The weight of what `take` would bring at the live edge, in bytes; 0 when there is nothing."""
-        return self._outbox.waiting
+        """The weight of what `take` would bring, or raise, in bytes; 0 when there is nothing."""
+        return self._outbox.waiting or int(self._end is not None)
 
     @property
     def topics(self) -> list[str]:

@@ -63,6 +63,7 @@ class ListSink:
         self.session: Session | None = None
         self.end: tuple[EndCause, LinkspanError | None] | None = None
         self.broken = False
+        self.written: Callable[[], None] = lambda: None
         self.bounds: list[int] = []
 
     def write(self, data: bytes) -> None:
@@ -71,6 +72,7 @@ class ListSink:
         assert self.end is None, "written to after its end"
         self.blocks.append(data)
         self.held += len(data)
+        self.written()
         over = self.capacity is not None and self.held > self.capacity
         if over and self.session is not None and not self.session.paused:
             self.session.pause()
