@@ -5,6 +5,9 @@ exactly once, on the loop, after the bus has it (or not). What several clients p
 topic meanwhile goes to the bus as one append, except that a large publish goes alone: nothing
 waits when the topic is idle, and while appends are under way a batch grows until it is large
 enough, LINGER has passed, or one of them has ended.
+
+Whoever publishes is answered within the publish deadline, whatever the bus does: what the bus
+has not been given by then is refused, and of what it has been given the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -45,6 +48,10 @@ FLUSH_BYTES = 256 * 1024
 ALONE_BYTES = 64 * 1024
 #: Appends of one topic under way at once.
 IN_FLIGHT = 8
+#: Seconds between two looks for publishes whose deadline is over, while any are open.
+SWEEP = 0.25
+#: Seconds beyond the deadline in which the bus may still say itself what became of them.
+GRACE = 0.5
 #: What an event weighs beside its data: attributes, key, objects.
 EVENT_WEIGHT = 512
 
@@ -52,10 +59,11 @@ EVENT_WEIGHT = 512
 class _Entry:
     """One `publish` call that waits for its answer."""
 
-    __slots__ = ("count", "done", "events", "since", "weight")
+    __slots__ = ("answered", "count", "done", "events", "since", "weight")
 
     def __init__(self, events: Sequence[Event], done: Done, weight: int, since: float) -> None:
         self.events, self.done, self.weight, self.since = events, done, weight, since
+        self.answered = False
         self.count = len(events)
 
     def hand_over(self) -> Sequence[Event]:
@@ -65,15 +73,16 @@ class _Entry:
 
 
 class _Lane:
-    """What waits for one topic."""
+    """What waits for one topic, and what the bus has of it (`under_way`, by append)."""
 
-    __slots__ = ("in_flight", "scheduled", "topic", "waiting", "weight")
+    __slots__ = ("in_flight", "scheduled", "topic", "under_way", "waiting", "weight")
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
         self.waiting: list[_Entry] = []
         self.weight = 0
         self.in_flight = 0
+        self.under_way: dict[int, list[_Entry]] = {}
         self.scheduled: asyncio.Handle | None = None
 
 
@@ -100,6 +109,7 @@ class Ingress:
         self._waiters: list[Callable[[], None]] = []
         self._open = True
         self._closed = False
+        self._sweeper: asyncio.TimerHandle | None = None
         self._events = metrics.counter("linkspan_published_events_total", "Events stored by the bus.")
         self._bytes = metrics.counter("linkspan_published_bytes_total", "Bytes of data stored by the bus.")
         self._refused = metrics.counter("linkspan_publish_refused_events_total", "Events refused before the bus.")
@@ -108,8 +118,11 @@ class Ingress:
         self._seconds = metrics.histogram("linkspan_bus_append_seconds", "From the call to the bus's answer.")
         metrics.gauge_function("linkspan_ingress_waiting_bytes", "Bytes accepted and not answered.", self._waiting)
 
-    def publish(self, topic: str, events: Sequence[Event], principal: Principal, done: Done) -> None:
-        """Take validated events for one topic; `done` gets their positions or an error.
+    def publish(
+        self, topic: str, events: Sequence[Event], principal: Principal, done: Done, *, waited: float = 0.0
+    ) -> None:
+        """Take validated events for one topic; `done` gets their positions or an error, at the
+        latest when the publish deadline is over. `waited`: the seconds of it that are gone.
 
         Raises at once, without calling `done`: UnknownTopic, Forbidden, InvalidEvent, TooLarge,
         Draining. A door that reads on while `writable` is False breaks the memory bound.
@@ -122,22 +135,27 @@ class Ingress:
         lane = self._lanes.get(topic)
         if lane is None:
             lane = self._lanes[topic] = _Lane(topic)
-        lane.waiting.append(_Entry(events, done, weight, time.monotonic()))
+        lane.waiting.append(_Entry(events, done, weight, time.monotonic() - waited))
         lane.weight += weight
         self._weight += weight
         self._schedule(lane)
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
 
-    async def submit(self, topic: str, events: Sequence[Event], principal: Principal) -> Sequence[Position]:
+    async def submit(
+        self, topic: str, events: Sequence[Event], principal: Principal, *, waited: float = 0.0
+    ) -> Sequence[Position]:
         """`publish` for request and response: wait for room and for the answer.
 
         Raises what `publish` raises, Unavailable when there is no room within the publish
         deadline, and what the bus answers: BusUnavailable, OutcomeUnknown. When the caller is
         cancelled the events may be stored all the same.
         """
+        since = time.monotonic() - waited
         if self._topics.known(topic) is None:
             await self._topics.ensure(topic, principal)
         if not self.writable:
-            await self._room()
+            await self.room(time.monotonic() - since)
         answer: asyncio.Future[Sequence[Position]] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Outcome) -> None:
@@ -148,7 +166,7 @@ class Ingress:
             else:
                 answer.set_result(outcome)
 
-        self.publish(topic, events, principal, done)
+        self.publish(topic, events, principal, done, waited=time.monotonic() - since)
         del events
         return await answer
 
@@ -163,6 +181,17 @@ class Ingress:
             callback()
         else:
             self._waiters.append(callback)
+
+    async def room(self, waited: float = 0.0) -> None:
+        """Wait until `writable`. Raises Unavailable when the publish deadline, of which `waited`
+        seconds are gone, is over."""
+        ready = asyncio.Event()
+        self.when_writable(ready.set)
+        try:
+            async with asyncio.timeout(self._limits.publish_deadline - waited):
+                await ready.wait()
+        except TimeoutError:
+            raise Unavailable("the bus does not keep up with what is published; try again later") from None
 
     async def drain(self, seconds: float) -> None:
         """Refuse new events and wait until all that were taken are answered, or time is up."""
@@ -180,6 +209,8 @@ class Ingress:
     async def close(self) -> None:
         """Answer everything that is still open with an error. Idempotent."""
         self._open, self._closed = False, True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for task in list(self._appends):
             task.cancel()
         await asyncio.gather(*self._appends, return_exceptions=True)
@@ -188,7 +219,7 @@ class Ingress:
                 lane.scheduled.cancel()
             waiting, lane.waiting = lane.waiting, []
             for entry in waiting:
-                self._answer(lane, entry, Draining("the gateway is shutting down; nothing of this was stored"))
+                self._answer(entry, Draining("the gateway is shutting down; nothing of this was stored"))
 
     def _waiting(self) -> float:
         return self._weight
@@ -228,15 +259,6 @@ class Ingress:
                 attributes["authid"] = identity
         return EVENT_WEIGHT * len(events) + sum(sizes)
 
-    async def _room(self) -> None:
-        ready = asyncio.Event()
-        self.when_writable(ready.set)
-        try:
-            async with asyncio.timeout(self._limits.publish_deadline):
-                await ready.wait()
-        except TimeoutError:
-            raise Unavailable("the bus does not keep up with what is published; try again later") from None
-
     def _schedule(self, lane: _Lane) -> None:
         if lane.in_flight >= IN_FLIGHT:
             return  # the next answer sends it
@@ -263,68 +285,89 @@ class Ingress:
             task.add_done_callback(self._appends.discard)
 
     async def _append(self, lane: _Lane, entries: list[_Entry]) -> None:
+        lane.under_way[id(entries)] = entries
         try:
-            await self._store(lane, self._still_wanted(lane, entries))
+            await self._store(lane.topic, self._still_wanted(entries))
         finally:
+            del lane.under_way[id(entries)]
             lane.in_flight -= 1
             if lane.waiting:
                 self._flush(lane)
             elif lane.in_flight == 0 and self._lanes.get(lane.topic) is lane:
                 del self._lanes[lane.topic]
 
-    def _still_wanted(self, lane: _Lane, entries: list[_Entry]) -> list[_Entry]:
+    def _still_wanted(self, entries: list[_Entry]) -> list[_Entry]:
+        """Those whose deadline is not over; the others are refused."""
         oldest = time.monotonic() - self._limits.publish_deadline
-        if entries[0].since >= oldest:
+        late = [entry for entry in entries if entry.since < oldest]
+        if not late:
             return entries
-        for entry in entries:
-            if entry.since < oldest:
-                self._answer(lane, entry, BusUnavailable("the bus took too long; nothing of this was stored"))
+        for entry in late:
+            self._answer(entry, BusUnavailable("the bus took too long; nothing of this was stored"))
         return [entry for entry in entries if entry.since >= oldest]
 
-    async def _store(self, lane: _Lane, entries: list[_Entry]) -> None:
+    def _sweep(self) -> None:
+        """Answer those whose deadline is over."""
+        self._sweeper = None
+        if self._closed or not self._lanes:
+            return
+        oldest = time.monotonic() - self._limits.publish_deadline - GRACE
+        unknown = OutcomeUnknown("the bus did not answer in time; the events may be stored yet")
+        for lane in list(self._lanes.values()):
+            lane.waiting = self._still_wanted(lane.waiting)
+            lane.weight = sum(entry.weight for entry in lane.waiting)
+            for entry in [entry for entries in lane.under_way.values() for entry in entries]:
+                if entry.since < oldest:
+                    self._tell(entry, unknown, 0)  # the bus holds it still: so does its room
+            if not lane.waiting and not lane.in_flight and self._lanes.get(lane.topic) is lane:
+                del self._lanes[lane.topic]
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+
+    async def _store(self, topic: str, entries: list[_Entry]) -> None:
         if not entries:
             return
+        deadline = max([entry.since for entry in entries]) + self._limits.publish_deadline
         if len(entries) == 1:
-            appending = self._bus.append(lane.topic, entries[0].hand_over())
+            appending = self._bus.append(topic, entries[0].hand_over(), deadline)
         else:
-            appending = self._bus.append(lane.topic, [event for entry in entries for event in entry.events])
+            appending = self._bus.append(topic, [event for entry in entries for event in entry.events], deadline)
         began = time.monotonic()
         try:
             positions = await appending
         except TooLarge as error:
-            await self._store_apart(lane, entries, error)
+            await self._store_apart(topic, entries, error)
             return
         except LinkspanError as error:
-            self._part(lane, entries, error)
+            self._part(entries, error)
             return
         except asyncio.CancelledError:
             unknown = OutcomeUnknown("the gateway stopped before the bus answered; the events may be stored")
             for entry in entries:
-                self._answer(lane, entry, unknown)
+                self._answer(entry, unknown)
             raise
         self._calls.inc()
         self._seconds.observe(time.monotonic() - began)
         at = 0
         for entry in entries:
             end = at + entry.count
-            self._answer(lane, entry, positions if len(entries) == 1 else positions[at:end])
+            self._answer(entry, positions if len(entries) == 1 else positions[at:end])
             at = end
 
-    async def _store_apart(self, lane: _Lane, entries: list[_Entry], error: TooLarge) -> None:
+    async def _store_apart(self, topic: str, entries: list[_Entry], error: TooLarge) -> None:
         # The bus refused the whole for one event in it, and stored nothing: each publish on its
         # own, so that only its sender is refused.
         if len(entries) == 1:
-            self._answer(lane, entries[0], error)
+            self._answer(entries[0], error)
             return
         for entry in entries:
-            await self._store(lane, [entry])
+            await self._store(topic, [entry])
 
-    def _part(self, lane: _Lane, entries: list[_Entry], error: LinkspanError) -> None:
+    def _part(self, entries: list[_Entry], error: LinkspanError) -> None:
         """Answer each publish by what is known of its own events."""
         known = error.detail.get("positions")
         if known is None:
             for entry in entries:
-                self._answer(lane, entry, error)
+                self._answer(entry, error)
             return
         at = 0
         for entry in entries:
@@ -332,21 +375,29 @@ class Ingress:
             at += entry.count
             stored = sum(position is not None for position in own)
             if stored == len(own):
-                self._answer(lane, entry, own)
+                self._answer(entry, own)
             elif stored or isinstance(error, OutcomeUnknown):
-                self._answer(lane, entry, OutcomeUnknown(error.message, positions=own))
+                self._answer(entry, OutcomeUnknown(error.message, positions=own))
             else:
-                self._answer(lane, entry, type(error)(error.message))
+                self._answer(entry, type(error)(error.message))
 
-    def _answer(self, lane: _Lane, entry: _Entry, outcome: Outcome) -> None:
-        self._weight -= entry.weight
-        if isinstance(outcome, LinkspanError):
-            self._failed.inc(entry.count)
-        else:
-            self._events.inc(entry.count)
-            self._bytes.inc(entry.weight - EVENT_WEIGHT * entry.count)
-        entry.done(outcome)
+    def _answer(self, entry: _Entry, outcome: Outcome) -> None:
+        """Tell its publisher, and let others have its room."""
+        weight, entry.weight = entry.weight, 0
+        self._weight -= weight
+        self._tell(entry, outcome, weight)
         if self._waiters and self._weight <= self._low:
             waiters, self._waiters = self._waiters, []
             for callback in waiters:
                 callback()
+
+    def _tell(self, entry: _Entry, outcome: Outcome, weight: int) -> None:
+        if entry.answered:
+            return
+        entry.answered = True
+        if isinstance(outcome, LinkspanError):
+            self._failed.inc(entry.count)
+        else:
+            self._events.inc(entry.count)
+            self._bytes.inc(weight - EVENT_WEIGHT * entry.count)
+        entry.done(outcome)

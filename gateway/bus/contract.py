@@ -165,8 +165,11 @@ class Bus(Protocol):
     async def close(self) -> None:
         """Finish appends under way (bounded by 10 s), then let go of everything."""
 
-    async def append(self, topic: str, events: Sequence[Event]) -> Sequence[Position]:
+    async def append(self, topic: str, events: Sequence[Event], deadline: float | None = None) -> Sequence[Position]:
         """Store the events; return their positions, in the order given.
+
+        `deadline` (time.monotonic): whoever holds events back answers then at the latest, with
+        BusUnavailable for what is not on its way yet. The caller does not rely on it.
 
         The objects belong to the bus from now on: a tail may deliver them, with their
         `topic, partition, offset, timestamp_ms` set. An event without a key gets `default_key`.

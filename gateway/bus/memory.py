@@ -145,7 +145,7 @@ class MemoryBus:
         for tail in list(self._tails):
             await tail.close()
 
-    async def append(self, topic: str, events: Sequence[Event]) -> Sequence[Position]:
+    async def append(self, topic: str, events: Sequence[Event], deadline: float | None = None) -> Sequence[Position]:
         await self.enter("append")
         there = self.topic(topic)
         failure = self._failure("append")

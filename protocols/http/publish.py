@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 
 import msgspec
 from aiohttp.web import BaseRequest
@@ -12,7 +12,6 @@ from gateway.plugin import (
     Gateway,
     Principal,
     Query,
-    Unavailable,
     adapt,
 )
 from protocols.http.binding import decode
@@ -36,11 +35,13 @@ class Publisher:
         """
         topic = path[0]
         subject = Query(query, ("subject",)).get("subject") if query else None
+        began = time.monotonic()
         view = self._gateway.topics.known(topic)
         if view is None:
             view = await self._gateway.topics.ensure(topic, principal)
         if not self._gateway.ingress.writable:
-            await self._room()
+            await self._gateway.ingress.room(time.monotonic() - began)
+        waited = time.monotonic() - began  # for the log; the time of the body is the client's own
         body = await self._bodies.read(request)
         default_type = view.defaults.type
 
@@ -59,20 +60,10 @@ class Publisher:
         del body  # the events hold what is needed of it
         if not events:
             return Reply(200, b'{"count":0,"positions":[]}')
-        pending = self._gateway.ingress.submit(topic, events, principal)
+        pending = self._gateway.ingress.submit(topic, events, principal, waited=waited)
         del events  # the ingress lets go of them as soon as they are encoded
         positions = await pending
         if len(positions) == 1:
             partition, offset = positions[0]
             return Reply(200, b'{"count":1,"positions":[[%d,%d]]}' % (partition, offset))
         return Reply(200, _encode({"count": len(positions), "positions": positions}))
-
-    async def _room(self) -> None:
-        """Wait below the watermark, bounded by the publish deadline."""
-        ready = asyncio.Event()
-        self._gateway.ingress.when_writable(ready.set)
-        try:
-            async with asyncio.timeout(self._limits.publish_deadline):
-                await ready.wait()
-        except TimeoutError:
-            raise Unavailable("the bus does not keep up with what is published; try again later") from None

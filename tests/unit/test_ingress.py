@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -25,9 +26,10 @@ from gateway.errors import (
     UnknownTopic,
 )
 from gateway.event import Event
-from gateway.ingress import Ingress, Outcome
+from gateway.ingress import GRACE, IN_FLIGHT, SWEEP, Ingress, Outcome
 from gateway.operate.metrics import Metrics
 from gateway.topics import TABLE, Topics
+from tests.conftest import eventually
 from tests.unit.test_tables import follow_of
 
 pytestmark = pytest.mark.timeout(20)
@@ -263,3 +265,50 @@ async def test_close_answers_whatever_is_left(house: House) -> None:
     assert len(outcomes) == module.IN_FLIGHT + 2
     assert isinstance(outcomes[0], OutcomeUnknown)
     assert isinstance(outcomes[-1], Draining)
+
+
+async def test_a_bus_that_hangs_leaves_nobody_without_an_answer() -> None:
+    house = House(deadline=0.3)
+    await house.start()
+    release = house.bus.hold("append")
+    outcomes: list[Outcome] = []
+    began = time.monotonic()
+    for number in range(IN_FLIGHT + 3):
+        house.publish([event(number, b"x" * 9000) for _ in range(30)], outcomes)
+        await asyncio.sleep(0)
+    await eventually(lambda: len(outcomes) == IN_FLIGHT + 3)
+    assert time.monotonic() - began < 0.3 + GRACE + 2 * SWEEP
+    kinds = [type(outcome) for outcome in outcomes]
+    # What the bus was not given is not stored; what it was given may be, and holds its room.
+    assert kinds == [BusUnavailable] * 3 + [OutcomeUnknown] * IN_FLIGHT
+    assert b"linkspan_ingress_waiting_bytes 0.0" not in house.metrics.render()
+    release()
+    await eventually(lambda: b"linkspan_ingress_waiting_bytes 0.0" in house.metrics.render())
+    assert set(await house.stored()) == {str(number) for number in range(IN_FLIGHT)}
+    assert len(outcomes) == IN_FLIGHT + 3, "answered once"
+    await house.close()
+
+
+async def test_time_that_was_waited_before_counts(house: House) -> None:
+    with pytest.raises(BusUnavailable, match="too long"):
+        await house.ingress.submit("t", [event()], ANONYMOUS, waited=5.1)
+    house.bus.hold("append")
+    outcomes: list[Outcome] = []
+    house.ingress.publish("t", [event()], ANONYMOUS, outcomes.append, waited=4.9)
+    await eventually(lambda: outcomes, 2)
+    assert isinstance(outcomes[0], OutcomeUnknown)
+
+
+async def test_the_bus_is_told_the_deadline_of_whoever_came_last(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    async def append(topic: str, events: Sequence[Event], deadline: float) -> Sequence[tuple[int, int]]:
+        told.append(deadline - time.monotonic())
+        return [(0, 0)] * len(events)
+
+    monkeypatch.setattr(house.bus, "append", append)
+    outcomes: list[Outcome] = []
+    house.ingress.publish("t", [event()], ANONYMOUS, outcomes.append, waited=3)
+    house.ingress.publish("t", [event()], ANONYMOUS, outcomes.append, waited=1)
+    await eventually(lambda: len(outcomes) == 2)
+    assert told == [pytest.approx(4, abs=0.5)]

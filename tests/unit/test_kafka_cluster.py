@@ -138,6 +138,15 @@ async def test_connections_are_kept_and_opened_anew_when_they_broke(fake: FakeKa
         await cluster.connection(9, "read")
 
 
+async def test_who_waits_behind_others_for_a_connection_waits_no_longer(fake: FakeKafka, cluster: Cluster) -> None:
+    fake.script["ApiVersions"] += ["hang"] * 10
+    began = asyncio.get_running_loop().time()
+    asked = [cluster.call(1, "read", messages.metadata(), timeout=0.5) for _ in range(4)]
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(each) for each in told] == [Unreachable] * 4
+    assert asyncio.get_running_loop().time() - began < 1.0
+
+
 async def test_a_broker_that_moved_is_found_at_its_new_address(fake: FakeKafka, cluster: Cluster) -> None:
     before = await cluster.connection(1, "read")
     await fake.stop(1)

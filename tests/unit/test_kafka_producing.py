@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
 from gateway.bus.contract import TopicSettings
-from gateway.bus.kafka import errors
+from gateway.bus.kafka import admin, errors
 from gateway.bus.kafka.bus import KafkaBus
 from gateway.bus.records import decode_records, read_batch_header
 from gateway.errors import BusUnavailable, InvalidEvent, OutcomeUnknown, TooLarge, UnknownTopic
@@ -340,3 +341,33 @@ async def test_a_topics_compression_is_used_once_it_is_known(fake: FakeKafka, bu
     await bus.alter_topic("t", TopicSettings(compression="gzip"))
     await bus.append("t", events(5))
     assert [read_batch_header(batch).codec for batch in fake.topics["t"].partitions[0].batches] == [4, 1]
+
+
+async def test_settings_that_cannot_be_had_do_not_hold_up_the_answers(
+    fake: FakeKafka, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "FRESH", 0.0)
+    async with opened(refresh=30) as bus:
+        await bus.append("t", events(5))
+        fake.script["DescribeConfigs"] += ["hang"] * 10
+        await eventually(lambda: len(fake.script["DescribeConfigs"]) < 10)
+        fake.script["Produce"] += ["hang"] * 10
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            await bus.append("t", events(5))
+        assert time.monotonic() - began < 2.5
+
+
+async def test_a_deadline_of_the_callers_is_kept(fake: FakeKafka, bus: KafkaBus) -> None:
+    await bus.append("t", events(5))
+    fake.script["Produce"] += ["hang"] * 10
+    began = time.monotonic()
+    flying = asyncio.create_task(bus.append("t", events(5), time.monotonic() + 1.0))
+    await eventually(lambda: fake.count("Produce") > 1)
+    # A later call may have less time than those before it.
+    with pytest.raises(BusUnavailable):
+        await bus.append("t", events(5), time.monotonic() + 0.3)
+    assert time.monotonic() - began < 0.8
+    with pytest.raises(OutcomeUnknown):
+        await flying
+    assert time.monotonic() - began < 1.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -109,6 +110,17 @@ async def test_what_cannot_be_had_in_time_is_unavailable(fake: FakeKafka, readin
     fake.script["ListOffsets"].append(errors.TOPIC_AUTHORIZATION_FAILED)
     with pytest.raises(BusUnavailable, match="TOPIC_AUTHORIZATION_FAILED"):
         await reading.offset_for_time("t", 1, 0)
+
+
+@pytest.mark.parametrize("before", ["drop", errors.LEADER_NOT_AVAILABLE])
+async def test_a_broker_that_hangs_is_waited_for_until_the_deadline(
+    fake: FakeKafka, reading: Reading, before: str | int
+) -> None:
+    fake.script["Fetch"] += [before, "hang", "hang", "hang"]
+    began = time.monotonic()
+    with pytest.raises(BusUnavailable, match="cannot be read"):
+        await reading.read("t", 0, 0, 1000)
+    assert time.monotonic() - began < 1.8
 
 
 async def test_what_is_not_there_is_unknown(fake: FakeKafka, reading: Reading) -> None:

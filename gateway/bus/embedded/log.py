@@ -182,7 +182,7 @@ class EmbeddedBus:
 
     # Appending
 
-    async def append(self, topic: str, events: Sequence[Event]) -> Sequence[Position]:
+    async def append(self, topic: str, events: Sequence[Event], deadline: float | None = None) -> Sequence[Position]:
         """One record batch per partition, all in one commit."""
         there = self.topic(topic)
         if not events:

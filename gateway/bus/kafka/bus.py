@@ -52,8 +52,8 @@ class KafkaBus:
         await self._tailing.close()
         await self._cluster.close()
 
-    async def append(self, topic: str, events: Sequence[Event]) -> Sequence[Position]:
-        return await self._producing.append(topic, events)
+    async def append(self, topic: str, events: Sequence[Event], deadline: float | None = None) -> Sequence[Position]:
+        return await self._producing.append(topic, events, deadline)
 
     async def read(self, topic: str, partition: int, offset: int, max_bytes: int) -> list[Batch]:
         return await self._reading.read(topic, partition, offset, max_bytes)

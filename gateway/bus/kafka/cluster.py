@@ -241,8 +241,8 @@ class Cluster:
 
     # -- requests -----------------------------------------------------------------------
 
-    async def connection(self, node: int, channel: Channel) -> Connection:
-        """The open connection to a node for one purpose. Raises Unreachable."""
+    async def connection(self, node: int, channel: Channel, timeout: float | None = None) -> Connection:
+        """The open connection to a node for one purpose. Raises Unreachable, after `timeout` at the latest."""
         key = (node, channel)
         address = self.metadata.brokers.get(node)
         if address is None:
@@ -250,15 +250,21 @@ class Cluster:
         connection = self._current(key, address)
         if connection is not None:
             return connection
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            connection = self._current(key, address)
-            if connection is None:
-                connection = await wire.connect(*address, self._client_id, self.timeout, self._options)
-                if self._closed:
-                    connection.close()
-                    raise Unreachable("closed")
-                self._connections[key] = connection
-            return connection
+        timeout = self.timeout if timeout is None else timeout
+        try:
+            # Whoever waits for his turn waits for those before him too: all of it is bounded.
+            async with asyncio.timeout(timeout), self._locks.setdefault(key, asyncio.Lock()):
+                return self._current(key, address) or await self._connect(key, address)
+        except TimeoutError as error:
+            raise Unreachable(f"{address[0]}:{address[1]} does not answer within {timeout:g} s") from error
+
+    async def _connect(self, key: tuple[int, str], address: tuple[str, int]) -> Connection:
+        connection = await wire.connect(*address, self._client_id, self.timeout, self._options)
+        if self._closed:
+            connection.close()
+            raise Unreachable("closed")
+        self._connections[key] = connection
+        return connection
 
     def _current(self, key: tuple[int, str], address: tuple[str, int]) -> Connection | None:
         connection = self._connections.get(key)
@@ -271,19 +277,27 @@ class Cluster:
         return None
 
     async def call(self, node: int, channel: Channel, request: Request, *, timeout: float | None = None) -> Any:
-        """Send a request to a node. Raises Unreachable, and asks for fresh metadata then."""
+        """Send a request to a node. Raises Unreachable, after `timeout` at the latest, and asks for
+        fresh metadata then."""
+        timeout = self.timeout if timeout is None else timeout
+        end = time.monotonic() + timeout
         try:
-            connection = await self.connection(node, channel)
-            return await wire.exchange(connection, request, self.timeout if timeout is None else timeout)
+            connection = await self.connection(node, channel, timeout)
+            return await wire.exchange(connection, request, max(0.0, end - time.monotonic()))
         except Unreachable:
             if channel != "control":
                 self.refresh_soon()
             raise
 
     async def call_any(self, request: Request, *, timeout: float | None = None) -> Any:
-        """Send a request to whichever node answers (brokers pass it on to the controller)."""
+        """Send a request to whichever node answers (brokers pass it on to the controller).
+
+        `timeout` is each node's; without it all of them together have the time of one request.
+        """
         failure = Unreachable(self.reason or "Kafka names no broker")
-        for node in sorted(self.metadata.brokers, key=lambda node: node != self._node):
+        nodes = sorted(self.metadata.brokers, key=lambda node: node != self._node)
+        timeout = self.timeout / max(1, len(nodes)) if timeout is None else timeout
+        for node in nodes:
             try:
                 return await self.call(node, "control", request, timeout=timeout)
             except Unreachable as error:

@@ -114,10 +114,8 @@ class Lane:
 
     def drop(self, error: LinkspanError, before: float = float("inf")) -> None:
         """Fail what is queued of calls whose deadline is before `before`."""
-        if not self.queue or self.queue[0].parts[0].call.deadline >= before:
-            return  # calls stand in the order of their deadlines
         late = {part.call for parcel in self.queue for part in parcel.parts if part.call.deadline < before}
-        for part in self.take_back(late):
+        for part in self.take_back(late) if late else ():
             part.call.fail(len(part.places), error)
 
     def deadline(self) -> float:

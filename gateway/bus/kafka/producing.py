@@ -8,7 +8,6 @@ wire, sends them in one request, and sorts the answers. What arrives meanwhile f
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Sequence
 
@@ -35,6 +34,8 @@ log = structlog.get_logger("kafka")
 REQUEST_BYTES = 16 * 1024 * 1024
 _BACKOFF = 0.1
 _SWEEP = 0.1
+#: Seconds between two looks for topics whose settings are stale.
+_LOOK = 1.0
 
 
 class Producing:
@@ -56,14 +57,17 @@ class Producing:
         self._resolvers: dict[str, asyncio.Task[None]] = {}
         self._used: dict[str, float] = {}
         self._calls: dict[Call, None] = {}
-        self._tending: asyncio.Task[None] | None = None
+        self._tending: list[asyncio.Task[None]] = []
         self._closed = self._stopped = False
         self.held = 0
         """Bytes of the appends under way."""
 
     def start(self) -> None:
         self._cluster.on_changes.append(self._on_changes)
-        self._tending = asyncio.create_task(self._tend(), name="kafka appends")
+        self._tending = [
+            asyncio.create_task(self._tend(), name="kafka appends"),
+            asyncio.create_task(self._keep_settings(), name="kafka topic settings"),
+        ]
 
     async def close(self, patience: float) -> None:
         """Let the appends under way finish, at most `patience` seconds; answer the rest."""
@@ -72,7 +76,7 @@ class Producing:
         if waiting:
             await asyncio.wait(waiting, timeout=patience)
         self._stopped = True
-        tasks = [task for task in (self._tending, *self._senders.values(), *self._resolvers.values()) if task]
+        tasks = [*self._tending, *self._senders.values(), *self._resolvers.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -88,13 +92,13 @@ class Producing:
 
     # -- taking calls -------------------------------------------------------------------
 
-    async def append(self, topic: str, events: Sequence[Event]) -> Sequence[Position]:
+    async def append(self, topic: str, events: Sequence[Event], deadline: float | None = None) -> Sequence[Position]:
         """See `Bus.append`."""
         if not events:
             return []
-        return await self.accept(topic, events).future
+        return await self.accept(topic, events, deadline).future
 
-    def accept(self, topic: str, events: Sequence[Event]) -> Call:
+    def accept(self, topic: str, events: Sequence[Event], deadline: float | None = None) -> Call:
         """Queue the events. Synchronous, so that calls are stored in the order in which they come."""
         if self._closed:
             raise unavailable("the bus is closed")
@@ -102,7 +106,9 @@ class Producing:
             raise unavailable(self._cluster.reason)
         if self.held >= self._memory:
             raise unavailable(f"{self.held} bytes of appends wait for Kafka already")
-        call = Call(topic, events, time.monotonic() + self._deadline, asyncio.get_running_loop().create_future())
+        end = time.monotonic() + self._deadline
+        end = end if deadline is None else min(end, deadline)
+        call = Call(topic, events, end, asyncio.get_running_loop().create_future())
         meta = self._cluster.metadata.topics.get(topic)
         config = self._admin.config(meta) if meta is not None else None
         if meta is not None and config is not None and topic not in self._pending:
@@ -230,17 +236,19 @@ class Producing:
             lanes.pop(lane, None)
 
     async def _tend(self) -> None:
-        """Answer calls whose deadline is over, and keep the settings of topics in use fresh."""
-        asked = time.monotonic()
+        """Answer calls whose deadline is over. It asks Kafka for nothing: a Kafka that hangs must not stop it."""
         while True:
             await asyncio.sleep(_SWEEP)
-            now = time.monotonic()
-            self._expire(now)
+            self._expire(time.monotonic())
             if self._homeless:
                 self._cluster.refresh_soon()
-            if self._cluster.ready and now - asked > 1.0:
-                asked = now
-                await self._refresh_settings(now)
+
+    async def _keep_settings(self) -> None:
+        """Keep the settings of topics in use fresh."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._cluster.ready:
+                await self._refresh_settings(time.monotonic())
 
     async def _refresh_settings(self, now: float) -> None:
         self._used = {topic: at for topic, at in self._used.items() if now - at < 60}
@@ -270,7 +278,7 @@ class Producing:
                 if call.deadline < now:
                     call.give_up(unavailable(why))
             self._pending[topic] = [call for call in calls if not call.future.done()]
-        for call in itertools.takewhile(lambda call: call.deadline < now, list(self._calls)):
+        for call in [call for call in self._calls if call.deadline < now]:
             call.give_up(late)
 
     # -- sending ------------------------------------------------------------------------

@@ -26,6 +26,9 @@ T = TypeVar("T")
 _LEAST_BYTES = 4096
 _INFLATIONS_KEPT = 1000
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.02, 0.5
+#: Seconds beyond the deadline for a request that began in time: it ends by itself then, and with
+#: it the connection that hangs.
+_GRACE = 0.5
 
 
 class Reading:
@@ -61,9 +64,19 @@ class Reading:
     async def retrying(self, topic: str, attempt: Callable[[TopicMeta], Awaitable[T]]) -> T:
         """Try until it succeeds or the deadline is over: then BusUnavailable.
 
-        When Kafka has been away for longer than that already, the first failure is final.
+        When Kafka has been away for longer than that already, nobody waits for it.
         """
-        end = time.monotonic() + (0.0 if self._cluster.down_for() > self._deadline else self._deadline)
+        if self._cluster.down_for() > self._deadline:
+            raise BusUnavailable(f"topic {topic!r} cannot be read: {self._cluster.reason}")
+        try:
+            async with asyncio.timeout(self._deadline + _GRACE):
+                return await self._retrying(topic, attempt)
+        except TimeoutError:
+            why = self._cluster.reason or f"Kafka did not answer within {self._deadline:g} s"
+            raise BusUnavailable(f"topic {topic!r} cannot be read: {why}") from None
+
+    async def _retrying(self, topic: str, attempt: Callable[[TopicMeta], Awaitable[T]]) -> T:
+        end = time.monotonic() + self._deadline
         backoff = _FIRST_BACKOFF
         while True:
             try:
