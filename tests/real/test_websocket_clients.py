@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_sync
 from websockets.typing import Subprotocol
 
-from tests.conftest import wait_until
+from tests.conftest import ROOT, wait_until
 from tests.harness import node
 from tests.real.test_cli import Running, gateway
 
@@ -194,3 +197,56 @@ def test_ws_of_node_follows_and_publishes(running: Running) -> None:
     assert [found for found in told["seen"] if found.startswith("ws")] == [f"ws-{number}" for number in range(10)]
     assert all(answer["ok"]["count"] == 1 for answer in told["answers"])
     assert (told["code"], told["reason"], told["extensions"]) == (1000, "enough", "permessage-deflate")
+
+
+# The documentation
+
+
+def examples(language: str) -> list[str]:
+    text = (ROOT / "docs" / "websocket.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def without_cursors(message: dict[str, Any]) -> dict[str, Any]:
+    for holder in (message, message.get("ok", {})):
+        if "cursor" in holder:
+            assert holder["cursor"]
+            holder["cursor"] = "..."
+    return message
+
+
+def test_every_example_of_the_documentation_runs_and_says_what_it_shows(tmp_path: Path) -> None:
+    with gateway(tmp_path / "data") as made:
+        http, socket = made.urls["http"], made.urls["websocket"]
+
+        def run(*command: str, example: str) -> str:
+            here = example.replace("http://127.0.0.1:8080", http).replace("//127.0.0.1:8081/v1/ws", socket[3:])
+            done = subprocess.run([*command, here], capture_output=True, text=True, check=False, timeout=20)
+            assert done.returncode == 0, f"{example}\n{done.stderr}"
+            return done.stdout
+
+        make, refused = examples("sh")
+        first, second = examples("python")
+        run("bash", "-ec", example=make)
+        told = [json.loads(line) for line in run(sys.executable, "-c", example=first).splitlines()]
+        assert sorted(next(iter(message)) for message in told) == ["id", "id", "sid"]
+        [transcript] = examples("text")
+        replay(socket, transcript)
+        event, error = run(sys.executable, "-c", example=second).splitlines()
+        assert (json.loads(event)["id"], "source is required" in error) == ("8", True)
+        assert json.loads(run("bash", "-ec", example=refused))["code"] == "upgrade_required"
+
+
+def replay(url: str, transcript: str) -> None:
+    """Say the client's lines, and compare what comes; an answer and an event may change places."""
+    with connect_sync(url, subprotocols=[NATIVE]) as client:
+        wanted: list[dict[str, Any]] = []
+        for line in [*transcript.splitlines(), "> "]:
+            if line.startswith("< "):
+                wanted.append(json.loads(line[2:]))
+                continue
+            told = [without_cursors(json.loads(client.recv(10))) for _ in wanted]
+            assert sorted(map(json.dumps, told)) == sorted(map(json.dumps, wanted))
+            wanted = []
+            if line[2:]:
+                client.send(line[2:])
