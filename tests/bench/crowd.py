@@ -15,14 +15,13 @@ from collections.abc import Callable
 
 from tests.bench.stream import (
     Broken,
+    Counter,
     Exact,
     SseReader,
     Tracker,
     WebSocketReader,
     client_frame,
-    count_marks,
     last_stamp,
-    nearest,
     stamps,
 )
 
@@ -62,8 +61,8 @@ HEAD = re.compile(rb"\r\n\r\n")
 ANSWER = re.compile(rb'^\x81.{1,3}\{[^\n]*"(?:ok|error)"[^\n]*\}', re.DOTALL)
 
 
-def open_websocket(made: socket.socket, port: int, subject: str) -> Opened:
-    """Subscribed as sid 1 over `linkspan.v1`."""
+def upgrade(made: socket.socket, port: int) -> None:
+    """A WebSocket that speaks `linkspan.v1`."""
     made.sendall(
         f"GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -72,6 +71,11 @@ def open_websocket(made: socket.socket, port: int, subject: str) -> Opened:
     head, _ = _receive(made, HEAD)
     if not head.startswith(b"HTTP/1.1 101 ") or b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" not in head:
         raise Broken(f"no WebSocket: {head[:300]!r}")
+
+
+def open_websocket(made: socket.socket, port: int, subject: str) -> Opened:
+    """Subscribed as sid 1."""
+    upgrade(made, port)
     request = {"id": 1, "subscribe": {"from": [f"{TOPIC}/{subject}"]}}
     made.sendall(client_frame(json.dumps(request).encode()))
     answer, rest = _receive(made, ANSWER)
@@ -105,18 +109,18 @@ def subject_of(view: int, views: int) -> str:
 class Crowd:
     """Subscriber i is in view `i % views`, which gets the events whose number is its own modulo `views`.
 
-    `got` counts the events of each. At first everything is parsed and checked; `count_only`
-    ends that, and from then on only marks are counted.
+    `got` counts the events of each; an event has at least `floor` bytes. At first everything
+    is parsed and checked; `count_only` ends that, and from then on only marks are counted.
     """
 
-    def __init__(self, opened: list[Opened], views: int, epoll: select.epoll) -> None:
+    def __init__(self, opened: list[Opened], views: int, epoll: select.epoll, floor: int) -> None:
         self.views = views
+        self._count = Counter(floor).count
         self.got = [0] * len(opened)
         self.trackers = [Tracker(index % views, views) for index in range(len(opened))]
         self.reads = self.closed = 0
         self.latencies: list[int] = []
         self.measuring = self.every = False
-        self.pitch = BUFFER
         self._sockets = [made for made, _ in opened]
         self._readers: list[Exact] | None = [reader for _, reader in opened]
         self._buffer = bytearray(BUFFER)
@@ -151,13 +155,12 @@ class Crowd:
             if self._readers is not None:
                 self._parse(index, bytes(buffer[:size]))
             else:
-                got[index] += count_marks(buffer, size, self.pitch)
+                got[index] += self._count(buffer, size)
             if self.measuring and not index % SAMPLED:
                 self._sample(size)
 
     def _parse(self, index: int, data: bytes) -> None:
         assert self._readers is not None
-        self.pitch = min(self.pitch, nearest(data))
         for number in self._readers[index].feed(data):
             self.got[index] += 1
             self.trackers[index].add(number)

@@ -19,14 +19,24 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import psutil
 
-from tests.bench.crowd import BUFFER, OPEN, TOPIC, Crowd, Opened, dial, subject_of
+from tests.bench.crowd import BUFFER, OPEN, TOPIC, Crowd, Opened, dial, subject_of, upgrade
 from tests.bench.feed import Connection, Feed
-from tests.bench.stream import Broken, Exact, Tracker, event_text
+from tests.bench.stream import (
+    Broken,
+    Exact,
+    Tracker,
+    event_text,
+    http_answer,
+    http_request,
+    websocket_answer,
+    websocket_request,
+)
 
 PROBES = 8
 NAP = 0.0003
@@ -107,13 +117,13 @@ class Run:
         self.options, self._server = options, server
         self.epoll = select.epoll()
         port = options.port if options.mode == "sse" else options.ws_port
-        self.crowd = Crowd(opened(options, port), options.views, self.epoll)
-        publishers = [Connection(dial(options.port), self.epoll) for _ in range(options.publishers)]
+        floor = len(event_text(0, 0, "s/0", options.size))
+        self.crowd = Crowd(opened(options, port), options.views, self.epoll, floor)
+        publishers = [publisher(options, self.epoll) for _ in range(options.publishers)]
         self.others: dict[int, Callable[[int], None]] = {made.fd: made.ready for made in publishers}
         self.feed = Feed(
-            publishers, f"127.0.0.1:{options.port}", f"/v1/topics/{TOPIC}/events", views=options.views,
-            size=options.size, batch=options.batch, rate=options.rate, window=options.window,
-            slowest=self.crowd.slowest,
+            publishers, REQUEST[options.via], views=options.views, size=options.size, batch=options.batch,
+            rate=options.rate, window=options.window, slowest=self.crowd.slowest,
         )  # fmt: skip
         self.rss = 0.0
 
@@ -161,7 +171,7 @@ class Run:
         return all(got >= expected(index, crowd.views, sent) for index, got in enumerate(crowd.got))
 
     def probe(self) -> None:
-        """A few events that everyone must get and that are parsed; they show how far marks stand apart."""
+        """A few events that everyone must get and that are parsed."""
         for _ in range(PROBES // 2):
             for first in range(0, 2 * self.crowd.views, 500):
                 self.feed.publish(min(500, 2 * self.crowd.views - first))
@@ -169,9 +179,6 @@ class Run:
                     raise Broken("a publisher gets no answer")
         if not self.drain(self.have_all):
             raise Broken(f"of {self.feed.sent} first events subscribers have {sorted(set(self.crowd.got))}")
-        if self.crowd.views > 1:
-            # No two of them came to a subscriber in one block; there they may stand nearer.
-            self.crowd.pitch = len(event_text(0, 0, "s/0", self.options.size)) + 1
         if not self.options.exact:
             self.crowd.count_only()
 
@@ -206,6 +213,20 @@ class Run:
 def expected(index: int, views: int, sent: int) -> int:
     """How many of the first `sent` events are for subscriber `index`."""
     return len(range(index % views, sent, views))
+
+
+REQUEST = {
+    "http": partial(http_request, f"/v1/topics/{TOPIC}/events"),
+    "ws": partial(websocket_request, TOPIC),
+}
+
+
+def publisher(options: argparse.Namespace, epoll: select.epoll) -> Connection:
+    if options.via == "http":
+        return Connection(dial(options.port), epoll, http_answer)
+    made = dial(options.ws_port)
+    upgrade(made, options.ws_port)
+    return Connection(made, epoll, websocket_answer)
 
 
 def opened(options: argparse.Namespace, port: int) -> list[Opened]:
@@ -316,6 +337,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=0, help="events a second; 0: as fast as subscribers follow")
     parser.add_argument("--window", type=int, default=1000, help="at full speed: events the slowest may be behind")
     parser.add_argument("--publishers", type=int, default=1, help="connections, with one request under way on each")
+    parser.add_argument("--via", choices=tuple(REQUEST), default="http", help="the door that is published through")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--warm", type=float, default=1)
     parser.add_argument("--exact", action="store_true", help="parse everything, check order and repeats; slow")

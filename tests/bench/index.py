@@ -48,6 +48,9 @@ class Tally:
     def write(self, data: bytes) -> None:
         self.blocks += 1
 
+    def bound(self, size: int) -> None:
+        """Nothing ever waits."""
+
     def ended(self, cause: EndCause, error: LinkspanError | None) -> None:
         if cause != "closed":
             raise RuntimeError(f"a subscription ended: {cause}, {error}")

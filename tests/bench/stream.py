@@ -8,7 +8,6 @@ texts holds the mark, so that events can be counted without parsing them.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import Protocol
 
 import msgspec
@@ -36,34 +35,51 @@ def event_text(number: int, due: int, subject: str, size: int) -> bytes:
     ).encode()
 
 
-def http_request(path: str, host: str, content_type: str, body: bytes) -> bytes:
+def http_request(path: str, texts: list[bytes]) -> bytes:
+    """A POST of events: a structured one, or a batch."""
+    kind, body = "cloudevents+json", texts[0]
+    if len(texts) > 1:
+        kind, body = "cloudevents-batch+json", b"[" + b",".join(texts) + b"]"
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/{kind}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-def http_answer(data: bytes) -> tuple[int, int]:
-    """The status of the answer at the start of `data`, and its length; 0 while it is not whole."""
+def http_answer(data: bytes) -> int:
+    """The length of the answer at the start of `data`; 0 while it is not whole."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
-        return 0, 0
+        return 0
     head = data[:end].lower()
     length = re.search(rb"\r\ncontent-length: *(\d+)", head)
-    if length is None:
-        raise Broken(f"an answer without a length: {head[:200]!r}")
+    if length is None or head[9:12] != b"200":
+        raise Broken(f"not published: {data[:500]!r}")
     whole = end + 4 + int(length[1])
-    return int(head[9:12]), whole if len(data) >= whole else 0
+    return whole if len(data) >= whole else 0
+
+
+def websocket_request(topic: str, texts: list[bytes]) -> bytes:
+    """The same as a message of `linkspan.v1`."""
+    return client_frame(b'{"id":7,"publish":{"topic":"%b","events":[%b]}}' % (topic.encode(), b",".join(texts)))
+
+
+def websocket_answer(data: bytes) -> int:
+    """The length of the answer at the start of `data`; 0 while it is not whole."""
+    frame = _frame(data, 0)
+    if frame is None:
+        return 0
+    _, start, end = frame
+    if not data.startswith(b'{"id":7,"ok":', start):
+        raise Broken(f"not published: {data[:500]!r}")
+    return end
 
 
 def client_frame(text: bytes) -> bytes:
     """A text frame with a mask of zeros, so that the text stays as it is (RFC 6455, 5.2)."""
-    size = len(text)
-    if size < 126:
-        head = bytes((0x81, 0x80 | size))
-    else:
-        head = b"\x81\xfe" + size.to_bytes(2, "big")
-    return head + b"\0\0\0\0" + text
+    head = server_frame(text)[: -len(text)]
+    return bytes((0x81, 0x80 | head[1])) + head[2:] + b"\0\0\0\0" + text
 
 
 def server_frame(text: bytes) -> bytes:
@@ -79,24 +95,38 @@ def server_frame(text: bytes) -> bytes:
 # Counting
 
 
-def count_marks(buffer: bytearray, size: int, pitch: int) -> int:
-    """The marks in the first `size` bytes, two of which are never nearer than `pitch`.
+class Counter:
+    """Counts marks, two of which are never nearer than `floor` bytes.
 
-    Events of one block stand `pitch` apart, so a stride through the buffer looks at one byte of
-    each: thirty times faster than to look at all of them.
+    Events of one block stand equally far apart, so a stride through the buffer looks at one byte
+    of each: thirty times faster than to look at all of them. A stride shorter than two floors
+    cannot pass over a mark.
     """
-    found = 0
-    at = buffer.find(MARK, 0, size)
-    while at >= 0:
-        # The mark is also 126, which stands in the head of a frame; there without a quote and a zero around it.
-        if (at and buffer[at - 1] != QUOTE) or (at + 1 < size and buffer[at + 1] != ZERO):
-            at = buffer.find(MARK, at + 1, size)
-            continue
-        run = buffer[at : min(size, at + RUN * pitch) : pitch]
-        length = len(run) - len(run.lstrip(MARK))
-        found += length
-        at = buffer.find(MARK, at + length * pitch, size)
-    return found
+
+    __slots__ = ("_floor", "_stride")
+
+    def __init__(self, floor: int) -> None:
+        self._floor = self._stride = floor
+
+    def count(self, buffer: bytearray, size: int) -> int:
+        """The marks in the first `size` bytes."""
+        floor, stride = self._floor, self._stride
+        found = length = last = 0
+        at = buffer.find(MARK, 0, size)
+        while at >= 0:
+            # The mark is also 126, which stands in the head of a frame; there without a quote and a zero around it.
+            if (at and buffer[at - 1] != QUOTE) or (at + 1 < size and buffer[at + 1] != ZERO):
+                at = buffer.find(MARK, at + 1, size)
+                continue
+            if length == 1 and at - last < 2 * floor:
+                stride = at - last
+            run = buffer[at : min(size, at + RUN * stride) : stride]
+            length = len(run) - len(run.lstrip(MARK))
+            found += length
+            last = at + (length - 1) * stride
+            at = buffer.find(MARK, last + floor, size)
+        self._stride = stride
+        return found
 
 
 def last_stamp(buffer: bytearray, size: int) -> int | None:
@@ -108,12 +138,6 @@ def last_stamp(buffer: bytearray, size: int) -> int | None:
 def stamps(buffer: bytearray, size: int) -> list[int]:
     """When the events that are whole in the buffer were due."""
     return [int(due, 16) for _, due in STAMP.findall(buffer, 0, size)]
-
-
-def nearest(data: bytes) -> int:
-    """The smallest distance of two whole marks in `data`; its length without two."""
-    places = [found.start() for found in STAMP.finditer(data)]
-    return min((b - a for a, b in pairwise(places)), default=len(data))
 
 
 # Exact reading

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -16,21 +17,21 @@ from tests.bench.fanout import expected, percentiles
 from tests.bench.feed import Connection, Feed
 from tests.bench.stream import (
     Broken,
+    Counter,
     Exact,
     SseReader,
     Tracker,
     WebSocketReader,
     client_frame,
-    count_marks,
     event_text,
     http_answer,
+    http_request,
     last_stamp,
-    nearest,
     server_frame,
     stamps,
+    websocket_answer,
+    websocket_request,
 )
-
-HOST = "127.0.0.1:80"
 
 
 def texts(count: int, first: int = 0, size: int = 100) -> list[bytes]:
@@ -82,45 +83,41 @@ def test_a_client_frame_is_masked_and_has_its_length() -> None:
 # Counting
 
 
+FLOOR = len(texts(1)[0])
+
+
+def counted(*reads: bytes) -> int:
+    counter = Counter(FLOOR)
+    return sum(counter.count(bytearray(read), len(read)) for read in reads)
+
+
 @given(
     blocks=st.lists(st.tuples(st.integers(1, 150), st.booleans()), min_size=1, max_size=6),
     cuts=st.lists(st.integers(1, 40_000), max_size=8),
-    pitch=st.integers(1, 258),
 )
-def test_marks_are_counted_exactly_wherever_reads_are_cut(
-    blocks: list[tuple[int, bool]], cuts: list[int], pitch: int
-) -> None:
+def test_marks_are_counted_exactly_wherever_reads_are_cut(blocks: list[tuple[int, bool]], cuts: list[int]) -> None:
     data = b"".join(message(texts(count)) if plain else chunk(sse(texts(count))) for count, plain in blocks)
-    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    # A cut beside the mark is rightly counted too, except where it meets the 126 of a frame's head.
-    reads = [bytearray(data[a:b]) for a, b in pairwise(places)]
-    if any(read[0] == 126 or read[-1] == 126 for read in reads):
-        return
-    assert sum(count_marks(read, len(read), pitch) for read in reads) == sum(count for count, _ in blocks)
+    # A frame's head that is cut beside its 126 may look like a mark.
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data) and 126 not in data[cut - 1 : cut + 1])})
+    assert counted(*(data[a:b] for a, b in pairwise(places))) == sum(count for count, _ in blocks)
 
 
 @pytest.mark.parametrize("cut", [-1, 0, 1, 2])
 def test_a_cut_beside_a_mark_counts_it_once(cut: int) -> None:
     data = message(texts(5))
     place = data.index(b'"~', 400) + 1 + cut
-    reads = [bytearray(data[:place]), bytearray(data[place:])]
-    assert sum(count_marks(read, len(read), 258) for read in reads) == 5
+    assert counted(data[:place], data[place:]) == 5
 
 
 def test_the_length_byte_126_is_no_mark() -> None:
-    data = bytearray(frame(b"x" * 0x7E7E))
+    data = frame(b"x" * 0x7E7E)
     assert data.count(b"~") == 3
-    assert count_marks(data, len(data), 100) == 0
+    assert counted(data) == 0
 
 
 def test_bytes_of_an_earlier_read_are_not_counted() -> None:
     data = bytearray(message(texts(10)))
-    assert count_marks(data, data.index(b'"~', 1000) + 1, 258) < 10
-
-
-def test_the_pitch_is_the_distance_of_neighbours_in_a_block() -> None:
-    assert nearest(message(texts(3)) + message(texts(2))) == len(texts(1)[0]) + 1
-    assert nearest(b"nothing here") == 12
+    assert Counter(FLOOR).count(data, data.index(b'"~', 1000) + 1) == 4
 
 
 def test_stamps_are_those_of_whole_events() -> None:
@@ -228,17 +225,30 @@ def test_percentiles_are_in_milliseconds() -> None:
 
 def test_an_answer_is_whole_once_its_body_is_there() -> None:
     whole = b'HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 11\r\n\r\n{"count":1}'
-    assert http_answer(whole) == (200, len(whole))
-    assert http_answer(whole[:-1]) == (200, 0)
-    assert http_answer(whole[:20]) == (0, 0)
+    assert http_answer(whole) == len(whole)
+    assert http_answer(whole[:-1]) == 0
+    assert http_answer(whole[:20]) == 0
     with pytest.raises(Broken):
         http_answer(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
+def test_over_a_websocket_an_answer_is_a_message() -> None:
+    whole = frame(b'{"id":7,"ok":{"count":2}}')
+    assert websocket_answer(whole) == len(whole)
+    assert websocket_answer(whole[:-1]) == 0
+    with pytest.raises(Broken, match="not_available"):
+        websocket_answer(frame(b'{"id":7,"error":{"code":"not_available"}}'))
+    sent = websocket_request("t", texts(3))
+    assert sent[1] & 0x80
+    published = json.loads(sent[sent.index(b"{") :])["publish"]
+    assert (published["topic"], len(published["events"])) == ("t", 3)
+
+
 def feed_of(epoll: select.epoll, made: socket.socket, **more: float) -> tuple[Connection, Feed]:
-    connection = Connection(made, epoll)
+    connection = Connection(made, epoll, http_answer)
     options = {"views": 2, "size": 100, "batch": 10, "rate": 0, "window": 20, **more}
-    return connection, Feed([connection], HOST, "/p", slowest=lambda: 0, **options)  # type: ignore[arg-type]
+    request = partial(http_request, "/p")
+    return connection, Feed([connection], request, slowest=lambda: 0, **options)  # type: ignore[arg-type]
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -307,12 +317,11 @@ def test_a_refused_publish_ends_the_run() -> None:
 def test_a_crowd_checks_first_and_then_counts() -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     with select.epoll() as epoll:
-        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], 1, epoll)
+        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], 1, epoll, FLOOR)
         for _, there in pairs:
             there.sendall(message(texts(4)))
         crowd.read(epoll.poll(1))
         assert crowd.got == [4, 4, 4]
-        assert crowd.pitch == len(texts(1)[0]) + 1
         crowd.count_only()
         crowd.measuring = crowd.every = True
         for _, there in pairs[:2]:
@@ -329,7 +338,7 @@ def test_a_crowd_checks_first_and_then_counts() -> None:
 def test_the_slowest_of_many_views_is_counted_on_average() -> None:
     pairs = [socket.socketpair() for _ in range(4)]
     with select.epoll() as epoll:
-        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], 2, epoll)
+        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], 2, epoll, FLOOR)
         crowd.got = [3, 3, 2, 2]
         assert crowd.slowest() == 5
         crowd.close()
