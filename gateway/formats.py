@@ -1,11 +1,9 @@
-"""The CloudEvents JSON format (1.0.2), shared by every door. Pure: bytes in, events out.
+"""The CloudEvents JSON format (1.0.2), read: shared by every door. Pure: bytes in, events out.
 
 Decoding has two halves. Events that look like ones seen before take the learned decoders of
 `gateway.shapes`; everything else, and everything that is not plainly legal, takes the exact
 path here, which names each fault with its place. Data of JSON content types keeps its bytes.
-
-Encoding splices data into the envelope only after it was decoded once as a single JSON value:
-an unchecked splice would let a payload forge attributes. Anything else goes as `data_base64`.
+`gateway.envelope` writes it.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +22,7 @@ import msgspec
 from gateway.columns import Columns
 from gateway.errors import Fault, InvalidEvent, TooLarge
 from gateway.event import Event, Value, attribute_fault, event_faults, now_rfc3339, uuid7
-from gateway.shapes import Shapes, data_of, is_json
+from gateway.shapes import Shapes, data_of
 
 MAX_FAULTS = 20
 
@@ -33,7 +31,6 @@ _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode
-_encode = msgspec.json.Encoder().encode
 _ENDS_EARLY = re.compile("truncated|unexpected end|surrogate")
 # RFC 8259, 8.2: an escape that is half of a pair, without the other half beside it.
 _LONE_SURROGATE = re.compile(
@@ -70,45 +67,6 @@ def decode_batch(body: bytes, max_events: int) -> Sequence[Event]:
     elif len(events) > max_events:
         raise _too_many(len(events), max_events)
     return events
-
-
-def encode_event(event: Event) -> bytes:
-    """One structured event. It has no line break unless there is one between tokens of its data.
-
-    `data` is a JSON value as it came, or a string for textual content types; other payloads,
-    and such as are not what their content type says, become `data_base64`.
-    """
-    attributes = event.attributes
-    data = event.data
-    head = _encode(attributes)
-    if data is None:
-        return head
-    content_type = attributes.get("datacontenttype")
-    if is_json(content_type):  # type: ignore[arg-type]
-        try:
-            _decode_raw(data)
-            if not data.isascii():
-                data.decode()
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        else:
-            return b'%b,"data":%b}' % (head[:-1], data)
-    elif _is_text(str(content_type)):
-        try:
-            return b'%b,"data":%b}' % (head[:-1], _encode(data.decode()))
-        except UnicodeDecodeError:
-            pass
-    return b'%b,"data_base64":"%b"}' % (head[:-1], b2a_base64(data, newline=False))
-
-
-def encode_events(events: Sequence[Event]) -> list[bytes]:
-    """Structured events, one for each."""
-    return list(map(encode_event, events))
-
-
-def encode_batch(events: Sequence[Event]) -> bytes:
-    """A JSON array of structured events."""
-    return b"[%b]" % b",".join(map(encode_event, events))
 
 
 def with_subject(events: Sequence[Event], subject: str, *, batch: bool) -> Sequence[Event]:
@@ -172,22 +130,6 @@ def adapt(
 
 
 _sources: dict[tuple[str, str, str], str] = {}
-_TEXT_TYPE = re.compile(r"text/|application/xml\Z|[^/]+/[^/]+\+xml\Z")
-_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]*)', re.IGNORECASE)
-_text_types: dict[str, bool] = {}
-
-
-def _is_text(content_type: str) -> bool:
-    """Whether a media type says that the data is text in UTF-8."""
-    known = _text_types.get(content_type)
-    if known is None:
-        charset = _CHARSET.search(content_type)
-        known = bool(_TEXT_TYPE.match(content_type.partition(";")[0].strip().lower())) and (
-            charset is None or charset[1].lower() in ("utf-8", "utf8", "us-ascii")
-        )
-        if len(_text_types) < 1000:
-            _text_types[content_type] = known
-    return known
 
 
 def _sniff(data: bytes) -> str:

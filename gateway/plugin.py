@@ -32,6 +32,7 @@ from gateway.delivery.outcome import EndOfStream
 from gateway.delivery.position import Start, parse_start
 from gateway.delivery.reader import Delivery, Gap, Page, Reader, ReadRequest, Stream
 from gateway.delivery.session import Session
+from gateway.envelope import encode_batch, encode_event, encode_events
 from gateway.errors import (
     Draining,
     Fault,
@@ -50,7 +51,7 @@ from gateway.errors import (
     UnsupportedContent,
 )
 from gateway.event import Event, Value, event_faults, now_rfc3339
-from gateway.formats import adapt, decode_batch, decode_event, encode_batch, encode_event, encode_events, with_subject
+from gateway.formats import adapt, decode_batch, decode_event, with_subject
 from gateway.ingress import Ingress, Outcome
 from gateway.operate.connections import Connection, Connections
 from gateway.operate.host_guard import HostGuard
