@@ -181,6 +181,8 @@ _CHECKS = {
     "datacontenttype": _media_type,
 }
 _STRING_ONLY = frozenset(_CHECKS)
+#: Attributes that have rules beside those that hold for all.
+RULED = tuple(_CHECKS)
 
 
 def default_key(attributes: Mapping[str, Value]) -> bytes | None:

@@ -21,21 +21,26 @@ import msgspec
 
 from gateway.columns import Columns
 from gateway.errors import Fault, InvalidEvent, TooLarge
-from gateway.event import Event, Value, attribute_fault, event_faults, now_rfc3339, uuid7
-from gateway.shapes import Shapes, data_of
+from gateway.event import RULED, Event, Value, attribute_fault, event_faults, now_rfc3339, uuid7
+from gateway.shapes import INT32, MAX_MEMBERS, SAFE_LENGTH, Shapes, data_of
 
 MAX_FAULTS = 20
+#: Each costs time on the exact path, and memory in a decoder once it is learned.
+MAX_ATTRIBUTES = 256
+_PAYLOAD = ("data", "data_base64")
 
 _shapes = Shapes()
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_values = msgspec.json.Decoder(list[str | bool | INT32]).decode
 _decode_string = msgspec.json.Decoder(str).decode
 _ENDS_EARLY = re.compile("truncated|unexpected end|surrogate")
 # RFC 8259, 8.2: an escape that is half of a pair, without the other half beside it.
 _LONE_SURROGATE = re.compile(
     rb"(?<!\\)(?:\\\\)*(\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|[c-fC-F](?<!\\u[dD][89abAB]..\\u[dD].)))"
 )
+_NAMES = re.compile(r"[a-z0-9]{1,64}(?:,[a-z0-9]{1,64})*\Z")
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)\Z")
 
 
@@ -47,6 +52,7 @@ def decode_event(body: bytes) -> Event:
     event = _shapes.one(body)
     if event is not None:
         return event
+    _shapes.replenish()
     _check_text(body)
     result = _exact(body, "", None)
     if isinstance(result, list):
@@ -175,6 +181,7 @@ def _malformed(error: Exception, body: bytes) -> Fault:
 
 def _decode_mixed(body: bytes, max_events: int) -> list[Event]:
     """Event by event: the learned decoders where they fit, else the exact path."""
+    _shapes.replenish()
     _check_text(body)
     try:
         raws = _decode_list(body)
@@ -209,10 +216,23 @@ def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
         return [Fault(path or "body", found, index)]
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         return [Fault(path or "body", _malformed(error, raw).message, index)]
+    if len(members) > MAX_ATTRIBUTES + len(_PAYLOAD):
+        return [Fault(path or "body", f"has more than {MAX_ATTRIBUTES} attributes", index)]
+    try:
+        twice = _duplicates(raw, members)
+    except RecursionError as error:  # Python's decoder takes less depth than the other one
+        return [Fault(path or "body", _malformed(error, raw).message, index)]
+    if not twice:
+        plain = _plain(members)
+        if plain is not None:
+            data, fault = _data(members, plain)
+            if fault is None:
+                _learn(members, plain)
+                return Event(plain, data)
     attributes: dict[str, Value] = {}
-    faults: list[tuple[str, str]] = [(name, "is given twice") for name in _duplicates(raw, len(members))]
+    faults: list[tuple[str, str]] = [(name, "is given twice") for name in twice]
     for name, value in members.items():
-        if name in ("data", "data_base64"):
+        if name in _PAYLOAD:
             continue
         decoded, defect = _value(bytes(value))
         if defect:
@@ -231,12 +251,32 @@ def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
     return Event(attributes, data)
 
 
+def _plain(members: dict[str, msgspec.Raw]) -> dict[str, Value] | None:
+    """All attributes at once, when they are plainly legal; None: look at each."""
+    names = [name for name in members if name not in _PAYLOAD]
+    if not _NAMES.match(",".join(names)):
+        return None
+    try:
+        values = _decode_values(b"[%b]" % b",".join([members[name] for name in names]))
+    except msgspec.DecodeError:
+        return None
+    attributes = dict(zip(names, values, strict=True))
+    special = {name: attributes[name] for name in RULED if name in attributes}
+    if event_faults(special):
+        return None
+    text = "".join([value for value in values if type(value) is str])
+    return attributes if text.isprintable() and len(text) <= SAFE_LENGTH else None
+
+
 def _printable(name: str) -> str:
     return name if name.isidentifier() and len(name) <= 64 else ascii(name[:64])
 
 
-def _duplicates(raw: bytes, distinct: int) -> list[str]:
-    """Member names that an object has more than once; `distinct` is the number of different ones."""
+def _duplicates(raw: bytes, members: dict[str, msgspec.Raw]) -> list[str]:
+    """Member names that an object has more than once. Raises RecursionError."""
+    # A name has two quotation marks of its own: with none to spare every member is among these.
+    if raw.count(b'"') - b"".join(members.values()).count(b'"') == 2 * len(members):
+        return []
     names: list[str] = []
 
     def outermost(pairs: list[tuple[str, Any]]) -> None:
@@ -245,8 +285,6 @@ def _duplicates(raw: bytes, distinct: int) -> list[str]:
 
     # Numbers are not looked at: converting hostile ones costs time or raises.
     json.loads(raw, object_pairs_hook=outermost, parse_int=str, parse_float=str)
-    if len(names) == distinct:
-        return []
     return [name for name, count in Counter(names).items() if count > 1]
 
 
@@ -289,6 +327,8 @@ def _data(members: dict[str, msgspec.Raw], attributes: dict[str, Value]) -> tupl
 
 
 def _learn(members: dict[str, msgspec.Raw], attributes: dict[str, Value]) -> None:
+    if len(members) > MAX_MEMBERS:
+        return
     shape: dict[str, type] = {name: type(attributes.get(name)) for name in members}
     if "data" in shape:
         shape["data"] = object

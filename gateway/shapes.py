@@ -1,7 +1,7 @@
 """Learned decoders for structured CloudEvents: the fast half of `gateway.formats`.
 
 Events of one producer look alike. A *shape* is the set of members of an event with the JSON
-type of each; for a shape that was seen before a Struct is generated in which every member is
+type of each; for a shape that comes again a Struct is generated in which every member is
 required and no other is allowed. What such a Struct decodes is then vetted column by column,
 since most rules hold for a whole batch at once. Nothing here reports faults: whatever is not
 plainly legal returns None, and the exact path in `gateway.formats` decides and explains.
@@ -22,7 +22,7 @@ from binascii import a2b_base64
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from keyword import iskeyword
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -30,11 +30,18 @@ from gateway.columns import Column, Columns
 from gateway.event import MAX_ATTRIBUTE_BYTES, STRING_ILLEGAL, Event, attribute_fault
 
 MEMBER = {"data": msgspec.Raw, "data_base64": str, "specversion": Literal["1.0"]}
-_KINDS: dict[type, Any] = {str: str, bool: bool, int: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]}
+INT32: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+_KINDS: dict[type, Any] = {str: str, bool: bool, int: INT32}
 _NAME = re.compile(r"[a-z][a-z0-9]{0,63}\Z")
 _MAX_SHAPES = 16
+#: A shape has at most so many members.
+MAX_MEMBERS = 64
+# A decoder costs half a millisecond to make and drives out another: only few are made for one
+# body, of shapes that came before.
+_LEARNED_PER_BODY = 2
+_MAX_CANDIDATES = 1024
 #: So many characters can never exceed MAX_ATTRIBUTE_BYTES.
-_SAFE_LENGTH = MAX_ATTRIBUTE_BYTES // 4
+SAFE_LENGTH = MAX_ATTRIBUTE_BYTES // 4
 #: Attributes with few distinct values: each legal value is remembered.
 _REMEMBERED = ("source", "type", "subject", "datacontenttype", "dataschema")
 _TIMES = ("time", "expirytime")
@@ -185,6 +192,8 @@ class Shapes:
     def __init__(self) -> None:
         self._shapes: dict[tuple[tuple[str, type], ...], Shape] = {}
         self._order: list[Shape] = []
+        self._candidates: set[int] = set()
+        self._allowance = _LEARNED_PER_BODY
 
     def batch(self, body: bytes) -> Sequence[Event] | None:
         """All events of a JSON array, or None."""
@@ -193,31 +202,52 @@ class Shapes:
                 rows = shape.decode_many(body)
             except _DECODE_ERRORS:
                 continue
-            if place:
-                self._order.insert(0, self._order.pop(place))
+            self._used(place)
             return shape.events(rows, body) if rows else []
         return None
 
     def one(self, body: bytes) -> Event | None:
         """The event of a JSON object, or None."""
-        for shape in self._order:
+        for place, shape in enumerate(self._order):
             try:
                 row = shape.decode_one(body)
             except _DECODE_ERRORS:
                 continue
+            self._used(place)
             return shape.event(row, body)
         return None
 
+    def replenish(self) -> None:
+        """Another body begins: some shapes may be learned from it."""
+        self._allowance = _LEARNED_PER_BODY
+
     def learn(self, members: dict[str, type]) -> None:
-        """Prepare for events with these members (Python types by name)."""
-        key = tuple(members.items())  # in their order: the decoder is faster for members in order
-        if key in self._shapes or not all(map(_can_be_a_field, members)):
+        """Prepare for events with these members (Python types by name), if they came before."""
+        if not self._allowance:
             return
+        key = tuple(members.items())  # in their order: the decoder is faster for members in order
+        if key in self._shapes or not self._came_before(hash(key)) or not all(map(_can_be_a_field, members)):
+            return
+        self._allowance -= 1
         if len(self._shapes) >= _MAX_SHAPES:
             coldest = self._order.pop()
             self._shapes = {known: shape for known, shape in self._shapes.items() if shape is not coldest}
         shape = self._shapes[key] = Shape(key)
         self._order.insert(0, shape)
+
+    def _used(self, place: int) -> None:
+        if place:
+            self._order.insert(0, self._order.pop(place))
+
+    def _came_before(self, shape: int) -> bool:
+        """Whether it did, by its hash: a mistake makes one decoder too many."""
+        if shape in self._candidates:
+            self._candidates.discard(shape)
+            return True
+        if len(self._candidates) >= _MAX_CANDIDATES:
+            self._candidates.clear()
+        self._candidates.add(shape)
+        return False
 
 
 def _can_be_a_field(name: str) -> bool:
@@ -269,7 +299,7 @@ def _remember(name: str, fresh: set[str]) -> bool:
 
 
 def _are_short(values: list[str], text: str) -> bool:
-    return len(text) <= _SAFE_LENGTH or max(map(len, values)) <= _SAFE_LENGTH
+    return len(text) <= SAFE_LENGTH or max(map(len, values)) <= SAFE_LENGTH
 
 
 def _are_times(values: list[str], text: str) -> bool:

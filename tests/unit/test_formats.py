@@ -1,9 +1,10 @@
-"""The CloudEvents JSON format: what is refused and where, and data that comes through untouched."""
+"""The CloudEvents JSON format, read: what is refused and where, and data that comes through untouched."""
 
 from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import formats
+from gateway import formats, shapes
 from gateway.errors import Fault, InvalidEvent, TooLarge
 from gateway.event import Event, event_faults
 from gateway.formats import adapt, decode_batch, decode_event
-from gateway.shapes import Shapes
+from gateway.shapes import Shape, Shapes
 
 GOOD: dict[str, Any] = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
 
@@ -35,13 +36,14 @@ def faults_of(decode: Callable[..., Any], *arguments: Any) -> list[tuple[str, st
 
 
 @pytest.fixture(autouse=True, params=["fresh", "learned"])
-def shapes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def learned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every rule holds on the exact path, and after the decoders have learned many shapes."""
     monkeypatch.setattr(formats, "_shapes", Shapes())
     if request.param == "learned":
         for extra in ({}, {"data": 1}, {"data": "x", "datacontenttype": "text/plain"}, {"data_base64": "eA=="}):
             for more in ({}, {"subject": "a/b", "time": "2026-01-02T03:04:05Z"}, {"priority": 4, "flag": True}):
-                assert decode_event(body(event(**extra, **more))).attributes["id"] == "1"
+                for _ in range(2):  # a shape is learned when it comes again
+                    assert decode_event(body(event(**extra, **more))).attributes["id"] == "1"
 
 
 def test_attributes_keep_their_json_types() -> None:
@@ -135,8 +137,9 @@ def test_illegal_attributes_are_refused_alone_and_in_batches(name: str, value: o
     ],
 )
 def test_a_member_that_is_given_twice_is_refused(text: str) -> None:
-    decode_event(b'{"id":"1","source":"/s","type":"t","specversion":"1.0","data":1}')  # a shape to fall for
-    decode_event(b'{"id":"1","source":"/s","type":"t","specversion":"1.0","priority":1}')
+    for _ in range(2):  # shapes to fall for
+        decode_event(b'{"id":"1","source":"/s","type":"t","specversion":"1.0","data":1}')
+        decode_event(b'{"id":"1","source":"/s","type":"t","specversion":"1.0","priority":1}')
     assert faults_of(decode_event, text.encode())[0][1] == "is given twice"
     assert faults_of(decode_batch, f"[{text}]".encode(), 10)[0][1] == "is given twice"
 
@@ -271,7 +274,7 @@ EVENTS = st.builds(
 def test_the_learned_decoders_and_the_exact_path_agree(texts: list[str]) -> None:
     exact = [formats._exact(text.encode(), "", None) for text in texts]
     whole = ("[" + ",".join(texts) + "]").encode()
-    for _ in range(2):  # the second time with every shape learned
+    for _ in range(3):  # with shapes learned in between
         for found, decoded in zip(exact, decode_batch(whole, 100), strict=True):
             assert isinstance(found, Event)
             assert (decoded.attributes, decoded.data) == (found.attributes, found.data)
@@ -289,6 +292,100 @@ def test_damaged_bodies_are_refused_or_decoded_never_anything_else(junk: bytes, 
             except InvalidEvent:
                 decoded = []
             assert not any(event_faults(e.attributes) for e in decoded)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(NAMES, VALUES | st.none() | st.floats(0, 9) | st.sampled_from(["\x7f", "\ufffe", "\ud800"])),
+       st.booleans())  # fmt: skip
+def test_attributes_that_are_read_at_once_are_what_they_are_one_by_one(more: dict[str, Any], missing: bool) -> None:
+    text = body({"id": "1"} | more if missing else event(**more))
+    at_once = formats._exact(text, "", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "_plain", lambda members: None)
+        one_by_one = formats._exact(text, "", None)
+    if isinstance(one_by_one, Event):
+        assert isinstance(at_once, Event)
+        assert (at_once.attributes, at_once.data) == (one_by_one.attributes, one_by_one.data)
+    else:
+        assert at_once == one_by_one
+
+
+# What a client can cost
+
+
+def own_names(count: int, first: int = 0) -> list[dict[str, Any]]:
+    return [event(**{f"x{n}": "1"}) for n in range(first, first + count)]
+
+
+def test_an_event_has_a_bounded_number_of_attributes() -> None:
+    most = {f"x{n}": 1 for n in range(formats.MAX_ATTRIBUTES - len(GOOD))}
+    for _ in range(3):
+        assert len(decode_event(body(event(**most, data=1))).attributes) == formats.MAX_ATTRIBUTES + 1
+    many = event(**{f"x{n}": 1 for n in range(100_000)})
+    began = time.process_time()
+    assert faults_of(decode_event, body(many)) == [("body", "has more than 256 attributes")]
+    assert faults_of(decode_batch, body([GOOD, many]), 10) == [("events[1]", "has more than 256 attributes")]
+    assert time.process_time() - began < 2
+
+
+def test_only_small_shapes_that_come_again_are_learned_and_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    class Noted(Shape):
+        def __init__(self, members: tuple[tuple[str, type], ...]) -> None:
+            made.append(members)
+            super().__init__(members)
+
+    monkeypatch.setattr(shapes, "Shape", Noted)
+    decode_batch(body(own_names(100)), 1000)
+    assert not made, "each is new"
+    decode_batch(body(own_names(100)), 1000)
+    assert len(made) == 2, "each came before"
+    big = event(**{f"x{n}": 1 for n in range(shapes.MAX_MEMBERS)})
+    for _ in range(3):
+        assert decode_event(body(big)).attributes == big
+    assert len(made) == 2
+
+
+def test_shapes_in_use_stay_when_others_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Shapes()
+    monkeypatch.setattr(formats, "_shapes", known)
+    usual = body(event(subject="a", data=1))
+    for n in range(40):
+        for _ in range(2):
+            assert decode_event(usual).subject == "a"
+            decode_event(body(own_names(1, n)[0]))
+    assert known.one(usual) is not None
+    assert len(known._order) == len(known._shapes) == shapes._MAX_SHAPES
+
+
+def test_what_came_before_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "_MAX_CANDIDATES", 3)
+    known = Shapes()
+    monkeypatch.setattr(formats, "_shapes", known)
+    decode_batch(body(own_names(20)), 100)
+    assert len(known._candidates) <= 3
+
+
+def test_a_batch_of_events_that_do_not_look_alike_is_read_in_moderate_time() -> None:
+    began = time.process_time()
+    assert len(decode_batch(body(own_names(5000)), 10_000)) == 5000
+    assert time.process_time() - began < 1.5
+
+
+@pytest.mark.parametrize(("start", "end"), [('{"a":', "}"), ("[", "]")])
+def test_data_that_is_nested_deeply_is_taken_or_refused_whatever_its_event_looks_like(start: str, end: str) -> None:
+    told = set()
+    for depth in range(900, 1100):
+        nested = start * depth + "1" + end * depth
+        for more in ("", ',"id":"2"'):
+            text = f'{{"specversion":"1.0","id":"1","source":"s","type":"t","new{depth}":"1","data":{nested}{more}}}'
+            for decode, whole in ((decode_event, text), (lambda b: decode_batch(b, 10)[0], f"[{text}]")):
+                try:
+                    assert decode(whole.encode()).data == nested.encode()
+                except InvalidEvent as error:
+                    told.add(error.faults[0].message)
+    assert told == {"is given twice", "is nested too deeply"}
 
 
 # Messages that are no events
