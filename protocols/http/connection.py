@@ -29,6 +29,8 @@ MAX_HEADERS = 100
 READ_AHEAD = 128 * 1024
 #: Seconds for which the rest of a refused body is read and thrown away, so that the client sees the answer.
 LINGER = 1.0
+#: Seconds between two attempts to tell a client that is gone from one that just sends nothing more.
+PROBE, PROBES = 1.0, 2
 
 Serve = Callable[[BaseRequest], "Awaitable[Answer]"]
 
@@ -83,13 +85,17 @@ class HttpServer(Server):
 
 class HttpConnection(RequestHandler):
     #: `broken`: a payload that was ended since its transfer coding is not one. `flow`: called with
-    #: True when the transport's buffer is full, and with False when it has room again.
-    __slots__ = ("_id", "_principal", "_since", "broken", "flow")
+    #: True when the transport's buffer is full, and with False when it has room again. `probe`: called
+    #: to write something, since only that shows whether a client that sends nothing more is there.
+    __slots__ = ("_half_closed", "_id", "_latest", "_principal", "_since", "broken", "flow", "probe")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.broken: StreamReader | None = None
         self.flow: Callable[[bool], None] | None = None
+        self.probe: Callable[[], None] | None = None
+        self._latest: StreamReader | None = None
+        self._half_closed = False
         server = cast(HttpServer, self._manager)
         self._principal, self._since = ANONYMOUS.id, now_rfc3339()
         self._id = server.registry.add("http", self)
@@ -115,6 +121,8 @@ class HttpConnection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._messages:
+            self._latest = self._messages[-1][1]
         # aiohttp queues the error as if it were a request, and leaves the reader of the body waiting.
         if self._messages and type(self._messages[-1][0]) is _ErrInfo:
             if len(self._messages) > 1:
@@ -122,6 +130,38 @@ class HttpConnection(RequestHandler):
             else:
                 # The request may have left the queue just now, and its handler not have begun.
                 asyncio.get_running_loop().call_soon(self._break_current)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp has nothing to do here
+        """The client sends nothing more (RFC 9112, 9.6). What it has asked for whole it still gets.
+
+        Whether it has gone altogether shows when something is written to it. Over TLS a connection
+        cannot be closed by half.
+        """
+        transport = self.transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return False
+        idle = self._waiter is not None and not self._waiter.done() and not self._messages
+        if idle or self._task_handler is None or (self._latest is not None and not self._latest.is_eof()):
+            return False
+        if not self._half_closed:
+            self._half_closed = True
+            self._probe(PROBES)
+        return True
+
+    def _probe(self, more: int) -> None:
+        # The first write to a client that has gone is answered with a reset, the next one fails.
+        if self.probe is not None:
+            self.probe()
+        if more and self.transport is not None:
+            asyncio.get_running_loop().call_later(PROBE, self._probe, more - 1)
+
+    async def finish_response(
+        self, request: BaseRequest, resp: StreamResponse, start_time: float | None
+    ) -> tuple[StreamResponse, bool]:
+        ended = await super().finish_response(request, resp, start_time)
+        if self._half_closed and not self._messages:
+            self._close = True  # nothing can follow
+        return ended
 
     def _break_current(self) -> None:
         if self._current_request is not None:

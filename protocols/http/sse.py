@@ -119,12 +119,12 @@ class SseClient:
         self._transport.set_write_buffer_limits(high=buffer)
         await response.prepare(self._request)
         await self._notice(b"retry: %d\n\n" % RETRY)
-        connection.flow = self._flow
+        connection.flow, connection.probe = self._flow, self.beat
         try:
             session.begin()
             cause, error = await self._end
         finally:
-            connection.flow = None
+            connection.flow = connection.probe = None
             if self._timer is not None:
                 self._timer.cancel()
             session.close()
