@@ -109,7 +109,7 @@ class Topics:
         except UnknownTopic:
             if not self._auto_create:
                 raise
-        view, _ = await self.put(name, TopicSettings(), TopicDefaults(), principal)
+        view, _ = await self.put(name, TopicSettings(), None, principal)
         return view
 
     async def names(self) -> list[str]:
@@ -137,14 +137,17 @@ class Topics:
         return await self._bus.topic_health(name)
 
     async def put(
-        self, name: str, settings: TopicSettings, defaults: TopicDefaults, principal: Principal
+        self, name: str, settings: TopicSettings, defaults: TopicDefaults | None, principal: Principal
     ) -> tuple[TopicView, bool]:
         """Make the topic, or bring an existing one to these settings; True when it was made.
 
-        Idempotent. Raises InvalidSetting (partitions can only grow), InvalidAddress, Forbidden.
+        What is not named stays as it is in an existing topic, and is the bus's default in a new
+        one; None names no defaults. Idempotent. Raises InvalidSetting (partitions can only grow),
+        InvalidAddress, Forbidden.
         """
         self._check(name, principal)
-        defaults.check()
+        if defaults is not None:
+            defaults.check()
         created = False
         try:
             info = await self._bus.describe_topic(name)
@@ -157,7 +160,8 @@ class Topics:
         else:
             info = await self._alter(info, settings)
         self._unknown.pop(name, None)
-        await self._set_defaults(info, defaults)
+        if defaults is not None:
+            await self._set_defaults(info, defaults)
         return self._remember(info), created
 
     async def patch(

@@ -62,7 +62,7 @@ class TopicPages:
     async def put(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
         settings, defaults = await self._wanted(request, principal, path[0])
-        view, created = await self._topics.put(path[0], settings, defaults or TopicDefaults(), principal)
+        view, created = await self._topics.put(path[0], settings, defaults, principal)
         location = (("Location", f"/v1/topics/{path[0]}"),) if created else ()
         return Reply(201 if created else 200, _encode(shown(view)), headers=location)
 

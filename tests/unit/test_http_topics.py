@@ -125,6 +125,14 @@ async def test_what_get_returned_can_be_put_again(web: ClientSession) -> None:
         assert fault["message"].endswith("cannot be changed")
 
 
+async def test_putting_again_keeps_what_is_not_named(web: ClientSession) -> None:
+    await web.put("/v1/topics/kept", json={"defaults": {"type": "my.type"}, "retention": {"time": "1d"}})
+    told = await (await web.put("/v1/topics/kept", json={"compression": "zstd"})).json()
+    assert (told["defaults"], told["retention"]["time"], told["compression"]) == ({"type": "my.type"}, "1d", "zstd")
+    told = await (await web.put("/v1/topics/kept", json={"defaults": {}})).json()
+    assert (told["defaults"], told["retention"]["time"]) == ({}, "1d")
+
+
 async def test_read_only_members_of_a_topic_that_is_to_be_made(web: ClientSession) -> None:
     assert (await web.put("/v1/topics/fresh", json={"name": "fresh", "epoch": None})).status == 201
     refused = await web.put("/v1/topics/other", json={"epoch": "1", "max_event": "1MiB"})

@@ -67,6 +67,14 @@ async def test_defaults_are_kept_and_go_with_the_topic(topics: Topics) -> None:
     assert topics.require("t").defaults.type is None
 
 
+async def test_putting_again_keeps_what_is_not_named(topics: Topics) -> None:
+    await topics.put("t", TopicSettings(retention_ms=1000), TopicDefaults("my.type"), ANONYMOUS)
+    view, _ = await topics.put("t", TopicSettings(compression="zstd"), None, ANONYMOUS)
+    assert (view.defaults.type, view.info.retention_ms, view.info.compression) == ("my.type", 1000, "zstd")
+    view, _ = await topics.put("t", NONE, PLAIN, ANONYMOUS)
+    assert (view.defaults.type, view.info.retention_ms) == (None, 1000)
+
+
 async def test_defaults_of_an_earlier_topic_of_that_name_do_not_apply(bus: MemoryBus, topics: Topics) -> None:
     await topics.put("t", NONE, TopicDefaults("old"), ANONYMOUS)
     await bus.delete_topic("t")
