@@ -10,18 +10,23 @@ Doors convert their own spelling; what they hand in is this.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import msgspec
 
+from gateway.automaton import Automaton
 from gateway.errors import InvalidAddress
 
 MAX_TOPIC = 249
 #: Kafka stores the subject as a header and a key; this keeps both far below its limits.
 MAX_SUBJECT_BYTES = 4096
 
+#: Of subjects and of patterns: what matching costs is their product.
+MAX_SEGMENTS = 128
+
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}\Z")
 _SUBJECT_ILLEGAL = re.compile(r"[+#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_WILD = frozenset(("*", "**"))
 _WILDCARDS = {"*": "*", "+": "*", "**": "**", "#": "**"}
 
 
@@ -46,6 +51,8 @@ def subject_fault(subject: str) -> str | None:
         return "'*' and '**' are wildcards, not subject segments"
     if len(subject) > MAX_SUBJECT_BYTES // 4 and len(subject.encode()) > MAX_SUBJECT_BYTES:
         return f"a subject has at most {MAX_SUBJECT_BYTES} bytes"
+    if len(subject) >= MAX_SEGMENTS and subject.count("/") >= MAX_SEGMENTS:
+        return f"a subject has at most {MAX_SEGMENTS} segments"
     return None
 
 
@@ -93,13 +100,7 @@ class Pattern(msgspec.Struct, frozen=True):
 
     def matches(self, topic: str, subject: str | None) -> bool:
         """Whether an event of `topic` with `subject` (None: it has none) matches."""
-        if not self.matches_topic(topic):
-            return False
-        if self.topic == "**":
-            # "**" swallows the topic and any number of segments after it.
-            tail = () if self.segments is None else self.segments
-            return _match(("**", *tail), (topic, *(subject.split("/") if subject is not None else ())))
-        return matches_subject(self.segments, subject)
+        return any(matches_subject(segments, subject) for segments in subject_patterns(topic, (self,)))
 
 
 def parse_pattern(text: str, *, internal: bool = False) -> Pattern:
@@ -132,34 +133,41 @@ def parse_subject_pattern(text: str) -> tuple[str, ...]:
         if wild == "**" and segments and segments[-1] == "**":
             continue
         segments.append(segment if wild is None else wild)
+    if len(segments) > MAX_SEGMENTS:
+        raise InvalidAddress(f"pattern {text[:80]!r}: a pattern has at most {MAX_SEGMENTS} segments")
     return tuple(segments)
 
 
-def matches_subject(segments: Sequence[str] | None, subject: str | None) -> bool:
-    """Whether a subject matches the segments of a pattern (see `Pattern`)."""
+def matches_subject(segments: tuple[str, ...] | None, subject: str | None) -> bool:
+    """Whether a subject matches the segments of a pattern (see `Pattern`). For many subjects or
+    patterns an `Automaton` is kept."""
     if segments is None:
         return subject is None
     if subject is None:
-        return len(segments) == 1 and segments[0] == "**"
-    if len(segments) == 1 and segments[0] == "**":
-        return True
-    return _match(segments, subject.split("/"))
+        return segments == ("**",)
+    return Automaton((segments,)).matches(subject)
 
 
-def _match(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    # The classic glob walk with one remembered "**": linear space, no recursion, and at
-    # worst pattern x parts steps, so that a hostile pattern cannot blow up.
-    at, part, star, resume = 0, 0, -1, 0
-    while part < len(parts):
-        if at < len(pattern) and pattern[at] == "**":
-            star, resume, at = at, part, at + 1
-        elif at < len(pattern) and (pattern[at] == "*" or pattern[at] == parts[part]):
-            at, part = at + 1, part + 1
-        elif star >= 0:
-            resume += 1
-            at, part = star + 1, resume
-        else:
-            return False
-    while at < len(pattern) and pattern[at] == "**":
-        at += 1
-    return at == len(pattern)
+def subject_patterns(topic: str, patterns: Iterable[Pattern]) -> dict[tuple[str, ...] | None, None]:
+    """The patterns as patterns of subjects of this topic, in their order; those of others are left out."""
+    found: dict[tuple[str, ...] | None, None] = {}
+    for pattern in patterns:
+        if not pattern.matches_topic(topic):
+            continue
+        tail = pattern.segments
+        if pattern.topic != "**":
+            found[tail] = None
+            continue
+        # "**" may end at the topic, take segments of the subject as well, or be nothing at all.
+        tail = tail or ()
+        while tail[:1] == ("**",):
+            tail = tail[1:]
+        found["**", *tail] = None
+        if tail[:1] in ((topic,), ("*",)):
+            found[tail[1:] or None] = None
+    return found
+
+
+def is_literal(segments: tuple[str, ...] | None) -> bool:
+    """Whether a pattern of subjects matches one subject alone (None: events without)."""
+    return segments is None or not _WILD.intersection(segments)

@@ -1,6 +1,7 @@
 """Who wants an event of a topic, by its subject: literal subjects in a dict, patterns in a trie.
 
-A look-up costs what it finds: 100,000 literal subjects cost no more than 100. Pure.
+A look-up costs what it finds: 100,000 literal subjects cost no more than 100. Patterns that
+could be at many places of the trie at once are in automata instead. Pure.
 """
 
 from __future__ import annotations
@@ -8,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from gateway.address import Pattern
+from gateway.address import Pattern, is_literal, subject_patterns
+from gateway.automaton import Automaton
 
 T = TypeVar("T", bound=Hashable)
-Segments = tuple[str, ...] | None
-
 #: Results of the trie that are remembered; emptied when full.
 _REMEMBERED = 10_000
+_REMEMBERED_LENGTH = 256
+#: Segments of a pattern that begins with "**", at most, for it to have a place in the trie.
+_SHORT = 4
+#: Segments of the patterns of one automaton: its tables have the square of that in bits.
+_GROUP_SEGMENTS = 2048
 
 
 class _Node(Generic[T]):
@@ -27,6 +32,37 @@ class _Node(Generic[T]):
         self.here: dict[T, None] = {}
 
 
+class _Group(Generic[T]):
+    """Patterns that share an automaton, which is made anew after they changed."""
+
+    __slots__ = ("_automaton", "_values", "segments", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: dict[tuple[str, ...], dict[T, None]] = {}
+        self.segments = 0
+        self._automaton: Automaton | None = None
+        self._values: list[dict[T, None]] = []
+
+    def add(self, segments: tuple[str, ...], value: T) -> None:
+        if segments not in self.wanted:
+            self.wanted[segments] = {}
+            self.segments += len(segments)
+            self._automaton = None
+        self.wanted[segments][value] = None
+
+    def remove(self, segments: tuple[str, ...]) -> None:
+        del self.wanted[segments]
+        self.segments -= len(segments)
+        self._automaton = None
+
+    def find(self, subject: str, found: dict[T, None]) -> None:
+        if self._automaton is None:
+            self._automaton = Automaton(self.wanted)
+            self._values = list(self.wanted.values())
+        for place in self._automaton.places(subject):
+            found.update(self._values[place])
+
+
 class SubjectIndex(Generic[T]):
     """Values by the patterns of one topic. A value with several patterns is found once."""
 
@@ -36,6 +72,9 @@ class SubjectIndex(Generic[T]):
         self.all: dict[T, None] = {}
         self._exact: dict[str | None, tuple[T, ...]] = {}
         self._root: _Node[T] = _Node()
+        # Patterns that would be costly in the trie (see `_roams`).
+        self._groups: dict[_Group[T], None] = {}
+        self._group_of: dict[tuple[str, ...], _Group[T]] = {}
         self._patterns = 0
         self._known: dict[str | None, tuple[T, ...]] = {}
 
@@ -46,34 +85,37 @@ class SubjectIndex(Generic[T]):
 
     def add(self, value: T, patterns: tuple[Pattern, ...]) -> None:
         """Patterns that do not match the topic do nothing. A value is added once."""
-        subjects = _subjects(self._topic, patterns)
+        subjects = subject_patterns(self._topic, patterns)
         if ("**",) in subjects:
             self.all[value] = None
             return
         for segments in subjects:
-            if _is_literal(segments):
+            if segments is None or is_literal(segments):
                 subject = None if segments is None else "/".join(segments)
                 self._exact[subject] = (*self._exact.get(subject, ()), value)
+                continue
+            if _roams(segments):
+                self._group(segments).add(segments, value)
             else:
                 node = self._root
-                for segment in segments or ():
+                for segment in segments:
                     node = node.next.setdefault(segment, _Node())
                 node.here[value] = None
-                self._patterns += 1
-                self._known.clear()
+            self._patterns += 1
+            self._known.clear()
 
     def remove(self, value: T, patterns: tuple[Pattern, ...]) -> None:
         """The same patterns as it was added with."""
         self.all.pop(value, None)
-        for segments in _subjects(self._topic, patterns):
-            if _is_literal(segments):
+        for segments in subject_patterns(self._topic, patterns):
+            if segments is None or is_literal(segments):
                 subject = None if segments is None else "/".join(segments)
                 left = tuple(other for other in self._exact.get(subject, ()) if other != value)
                 if left:
                     self._exact[subject] = left
                 else:
                     self._exact.pop(subject, None)
-            elif _prune(self._root, segments or (), value):
+            elif self._remove_roaming(segments, value) or _prune(self._root, segments, value):
                 self._patterns -= 1
                 self._known.clear()
 
@@ -84,9 +126,11 @@ class SubjectIndex(Generic[T]):
             return exact
         wild = self._known.get(subject)
         if wild is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            wild = self._known[subject] = self._walk(subject)
+            wild = self._walk(subject)
+            if subject is None or len(subject) <= _REMEMBERED_LENGTH:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[subject] = wild
         if exact and wild:
             return tuple(dict.fromkeys(exact + wild))
         return exact or wild
@@ -108,7 +152,33 @@ class SubjectIndex(Generic[T]):
         found_values: dict[T, None] = {}
         for node, _ in places.values():
             found_values.update(node.here)
+        if subject is not None:
+            for group in self._groups:
+                group.find(subject, found_values)
         return tuple(found_values)
+
+    def _group(self, segments: tuple[str, ...]) -> _Group[T]:
+        """The group of a pattern; a new pattern goes where there is room."""
+        group = self._group_of.get(segments)
+        if group is None:
+            room = _GROUP_SEGMENTS - len(segments)
+            group = next((group for group in self._groups if group.segments <= room), None) or _Group()
+            self._groups[group] = None
+            self._group_of[segments] = group
+        return group
+
+    def _remove_roaming(self, segments: tuple[str, ...], value: T) -> bool:
+        """False when it was not there."""
+        group = self._group_of.get(segments)
+        if group is None or value not in group.wanted[segments]:
+            return False
+        del group.wanted[segments][value]
+        if not group.wanted[segments]:
+            group.remove(segments)
+            del self._group_of[segments]
+            if not group.wanted:
+                del self._groups[group]
+        return True
 
 
 def _closed(
@@ -129,26 +199,14 @@ def _closed(
     return closed
 
 
-def _subjects(topic: str, patterns: tuple[Pattern, ...]) -> dict[Segments, None]:
-    """The patterns as patterns of subjects of this topic."""
-    found: dict[Segments, None] = {}
-    for pattern in patterns:
-        if not pattern.matches_topic(topic):
-            continue
-        segments = pattern.segments
-        if pattern.topic != "**":
-            found[segments] = None
-            continue
-        # "**" may end at the topic, take segments of the subject as well, or be nothing at all.
-        tail = (segments or ())[1:] if segments and segments[0] == "**" else segments or ()
-        found["**", *tail] = None
-        if tail[:1] in ((topic,), ("*",)):
-            found[tail[1:] or None] = None
-    return found
+def _roams(segments: tuple[str, ...]) -> bool:
+    """Whether it could be at many places at once, in the trie, while a subject is looked up.
 
-
-def _is_literal(segments: Segments) -> bool:
-    return segments is None or not {"*", "**"}.intersection(segments)
+    Those with a `**` in front of a few segments stay there: they are at few places, which they
+    share with others of their kind.
+    """
+    inner = segments[:-1] if segments[-1] == "**" else segments
+    return "**" in inner[1:] or (inner[:1] == ("**",) and len(inner) > _SHORT)
 
 
 def _prune(node: _Node[T], segments: tuple[str, ...], value: T) -> bool:

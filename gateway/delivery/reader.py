@@ -32,6 +32,8 @@ __all__ = ["Delivery", "EndOfStream", "Gap", "Page", "ReadRequest", "Reader", "S
 
 DEFAULT_LIMIT = 100
 MAX_SOURCES = 100
+#: Bounds what one subject costs to match, and the tables for it.
+MAX_SOURCE_SEGMENTS = 2048
 
 Authorise = Callable[[Principal, str], bool]
 
@@ -68,14 +70,21 @@ class Reader:
         if metrics is not None:
             self._register(metrics)
 
-    async def open(self, request: ReadRequest, principal: Principal, woken: Callable[[], None] | None = None) -> Stream:
+    async def open(
+        self,
+        request: ReadRequest,
+        principal: Principal,
+        woken: Callable[[], None] | None = None,
+        buffer: int | None = None,
+    ) -> Stream:
         """A stream whose start is fixed: what is published from now on is never missed.
-        `woken` is called whenever it may have something new.
+        `woken` is called whenever it may have something new. `buffer`: bytes that wait for its
+        consumer at the live edge, before it goes on from the log.
 
         Raises UnknownTopic, Forbidden, InvalidPosition, Expired, NotAvailable, BusUnavailable.
         """
         self.check(request)
-        stream = self._stream(request, principal, request.limit, woken=woken)
+        stream = self._stream(request, principal, request.limit, woken=woken, buffer=buffer)
         self._streams[stream] = None
         self._hub.register(stream)
         try:
@@ -116,6 +125,8 @@ class Reader:
             raise NotAvailable("filters are not available in this version: read by topic and subject")
         if not 1 <= len(request.sources) <= MAX_SOURCES:
             raise InvalidInput(f"a request reads from 1 to {MAX_SOURCES} addresses")
+        if sum(len(pattern.segments or ()) for pattern in request.sources) > MAX_SOURCE_SEGMENTS:
+            raise InvalidInput(f"the addresses of a request have at most {MAX_SOURCE_SEGMENTS:,} segments together")
         if request.limit is not None and request.limit < 1:
             raise InvalidInput(f"limit is a positive number, not {request.limit}")
 
@@ -147,6 +158,7 @@ class Reader:
         limit: int | None,
         room: int | None = None,
         woken: Callable[[], None] | None = None,
+        buffer: int | None = None,
     ) -> Stream:
         return Stream(
             self._hub,
@@ -154,7 +166,7 @@ class Reader:
             lambda topic: self._select(request, principal, topic),
             lambda stream: self._streams.pop(stream, None),
             wild=_is_wild(request),
-            buffer_bytes=self._limits.stream_buffer,
+            buffer_bytes=buffer or self._limits.stream_buffer,
             limit=limit,
             room=room,
             clock=self._clock,

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.address import Pattern
+from gateway.address import Pattern, is_literal, subject_patterns
+from gateway.automaton import Automaton
 from gateway.bus.binding import subject_of
 from gateway.event import Event
 
 _REMEMBERED = 10_000
+#: Longer subjects are matched each time rather than kept.
+_REMEMBERED_LENGTH = 256
 
 
 class Selection:
     """The events of one topic that match any of some patterns. Hashable by what it selects."""
 
-    __slots__ = ("_general", "_known", "_literal", "everything", "key", "topic")
+    __slots__ = ("_automaton", "_general", "_known", "_literal", "everything", "key", "topic")
 
     def __init__(self, topic: str, patterns: Sequence[Pattern]) -> None:
         self.topic = topic
-        relevant = [pattern for pattern in patterns if pattern.matches_topic(topic)]
-        self.everything = any(map(_is_everything, relevant))
-        literal = frozenset(map(_subject, filter(_is_literal, relevant)))
-        general = frozenset(p for p in relevant if not _is_literal(p))
-        self._literal = literal
-        self._general = tuple(general)
-        self.key: object = True if self.everything else (literal, general)
+        wanted = subject_patterns(topic, patterns)
+        self.everything = ("**",) in wanted
+        self._literal = frozenset(None if one is None else "/".join(one) for one in wanted if is_literal(one))
+        self._general = frozenset(one for one in wanted if one is not None and not is_literal(one))
+        self._automaton: Automaton | None = None
+        self.key: object = True if self.everything else (self._literal, self._general)
         # Subjects repeat, so each is matched once. Emptied when full rather than kept in
         # order of use: a miss costs little.
         self._known: dict[str | None, bool] = {}
@@ -54,23 +56,15 @@ class Selection:
         """Whether an event of the topic with this subject (None: it has none) is wanted."""
         known = self._known.get(subject)
         if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = subject in self._literal or any(p.matches(self.topic, subject) for p in self._general)
-            self._known[subject] = known
+            known = self.everything or subject in self._literal or (subject is not None and self._finds(subject))
+            if subject is None or len(subject) <= _REMEMBERED_LENGTH:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[subject] = known
         return known
 
-
-def _is_everything(pattern: Pattern) -> bool:
-    if pattern.topic == "**":
-        return all(segment == "**" for segment in pattern.segments or ())
-    return pattern.segments == ("**",)
-
-
-def _is_literal(pattern: Pattern) -> bool:
-    # A topic of "**" takes part in matching the subject (see Pattern.matches).
-    return pattern.topic != "**" and (pattern.segments is None or not {"*", "**"}.intersection(pattern.segments))
-
-
-def _subject(pattern: Pattern) -> str | None:
-    return None if pattern.segments is None else "/".join(pattern.segments)
+    def _finds(self, subject: str) -> bool:
+        # Made when first needed: a request over all topics makes a selection for each of them.
+        if self._automaton is None:
+            self._automaton = Automaton(self._general)
+        return self._automaton.matches(subject)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.address import Pattern, parse_pattern
+from gateway.delivery import index as module
 from gateway.delivery.index import SubjectIndex
 
 SEGMENTS = st.sampled_from(["a", "b", "t", "", "*", "**"])
@@ -47,6 +51,8 @@ def test_what_was_removed_is_gone_and_the_rest_stays(sets: list[tuple[Pattern, .
     assert found(index, subject) == set()
     assert not index.narrow
     assert not index._root.next
+    assert not index._groups
+    assert not index._group_of
 
 
 def test_removing_what_is_not_there_does_nothing() -> None:
@@ -63,7 +69,39 @@ def test_patterns_with_many_double_stars_stay_cheap() -> None:
     assert index.match("/".join("a" * 29) + "/b") == ()
 
 
+def test_hostile_patterns_cost_little_alone_and_in_numbers() -> None:
+    index: SubjectIndex[int] = SubjectIndex("t")
+    for value in range(100):
+        index.add(value, (parse_pattern(f"t/{'a/' * value}**/{'*/a/' * 10}**/b"),))
+        index.add(value, (parse_pattern(f"t/**/{'*/' * 100}{value}"),))
+    began = time.process_time()
+    for number in range(100, 200):
+        assert index.match("a/" * 126 + str(number)) == ()
+    assert time.process_time() - began < 1.5
+    assert set(index.match("a/" * 126 + "b")) == set(range(100))
+    assert index.match("a/" * 126 + "7") == (7,)
+
+
+def test_patterns_that_share_an_automaton_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_GROUP_SEGMENTS", 9)
+    index: SubjectIndex[int] = SubjectIndex("t")
+    for value in range(12):
+        index.add(value, (parse_pattern(f"t/x/**/{value % 6}"),))
+    assert len(index._groups) == 2
+    assert set(index.match("x/a/b/4")) == {4, 10}
+    for value in (4, 0, 6):
+        index.remove(value, (parse_pattern(f"t/x/**/{value % 6}"),))
+    assert index.match("x/a/b/4") == (10,)
+    assert index.match("x/0") == ()
+    index.add(20, (parse_pattern("t/x/**/new"),))
+    assert len(index._groups) == 2, "there was room"
+    index.remove(1, (parse_pattern("t/x/**/2"), parse_pattern("t/y/**/1")))
+    assert set(index.match("x/2")) == {2, 8}
+
+
 def test_more_subjects_than_are_remembered_are_found_all_the_same() -> None:
     index: SubjectIndex[str] = SubjectIndex("t")
     index.add("wild", (parse_pattern("t/*"),))
     assert all(index.match(str(number)) == ("wild",) for number in range(10_050))
+    assert index.match("x" * 300) == ("wild",)
+    assert "x" * 300 not in index._known

@@ -113,6 +113,8 @@ async def test_requests_that_cannot_be_served_say_why() -> None:
             await rig.page("t/**", limit=51)
         with pytest.raises(InvalidInput, match="1 to 100"):
             await rig.open()
+        with pytest.raises(InvalidInput, match="at most 2,048 segments together"):
+            await rig.open(*(f"t/{number}/{'*/' * 100}x" for number in range(21)))
         with pytest.raises(NotAvailable):
             await rig.reader.page(ReadRequest(request(["t/**"]).sources, LATEST, filter="a = 1"), ANONYMOUS)
         rig.bus.away()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +87,14 @@ def test_what_is_known_of_subjects_has_a_bound(monkeypatch: pytest.MonkeyPatch) 
     found = selection.select([event(str(n), f"{n}/{'x' if n % 2 else 'y'}") for n in range(20)])
     assert names(found) == [str(n) for n in range(20) if n % 2]
     assert len(selection._known) <= 3
+    selection.select([event("long", "x" * 300)])
+    assert max(map(len, filter(None, selection._known))) <= select._REMEMBERED_LENGTH
+
+
+def test_hostile_patterns_over_hostile_subjects_cost_little() -> None:
+    patterns = [parse_pattern(f"t/**/{'a/' * (100 + place)}b") for place in range(20)]
+    events = [event(str(n), "a/" * 126 + str(n)) for n in range(500)]
+    selection = Selection("t", patterns)
+    began = time.process_time()
+    assert selection.select(events) == []
+    assert time.process_time() - began < 1
