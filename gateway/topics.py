@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -18,8 +18,9 @@ import structlog
 from auth.principal import Principal
 from gateway.address import check_topic
 from gateway.bus.contract import Bus, TopicChange, TopicHealth, TopicInfo, TopicSettings
+from gateway.bus.settings import refuse
 from gateway.bus.tables import Table
-from gateway.errors import Forbidden, InvalidSetting, LinkspanError, TopicExists, UnknownTopic
+from gateway.errors import Fault, Forbidden, LinkspanError, TopicExists, UnknownTopic
 from gateway.event import attribute_fault
 
 TABLE = "_linkspan.topics"
@@ -38,11 +39,10 @@ class TopicDefaults(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
 
     type: str | None = None
 
-    def check(self) -> None:
-        """Raises InvalidSetting."""
+    def faults(self) -> tuple[Fault, ...]:
+        """What no event may have."""
         fault = None if self.type is None else attribute_fault("type", self.type)
-        if fault:
-            raise InvalidSetting(f"defaults.type: {fault}")
+        return (Fault("defaults.type", fault),) if fault else ()
 
 
 class TopicView(msgspec.Struct, frozen=True):
@@ -137,27 +137,32 @@ class Topics:
         return await self._bus.topic_health(name)
 
     async def put(
-        self, name: str, settings: TopicSettings, defaults: TopicDefaults | None, principal: Principal
+        self,
+        name: str,
+        settings: TopicSettings,
+        defaults: TopicDefaults | None,
+        principal: Principal,
+        faults: Sequence[Fault] = (),
     ) -> tuple[TopicView, bool]:
         """Make the topic, or bring an existing one to these settings; True when it was made.
 
         What is not named stays as it is in an existing topic, and is the bus's default in a new
-        one; None names no defaults. Idempotent. Raises InvalidSetting (partitions can only grow),
-        InvalidAddress, Forbidden.
+        one; None names no defaults. Idempotent. Raises InvalidSetting with everything that is
+        wrong (`faults` is what its door found), before anything is changed; InvalidAddress, Forbidden.
         """
         self._check(name, principal)
-        if defaults is not None:
-            defaults.check()
         created = False
         try:
             info = await self._bus.describe_topic(name)
         except UnknownTopic:
+            self._judge(settings, defaults, None, faults)
             try:
                 info = await self._bus.create_topic(name, settings)
                 created = True
             except TopicExists:  # by another instance, meanwhile
                 info = await self._bus.alter_topic(name, settings)
         else:
+            self._judge(settings, defaults, info, faults)
             info = await self._alter(info, settings)
         self._unknown.pop(name, None)
         if defaults is not None:
@@ -165,13 +170,18 @@ class Topics:
         return self._remember(info), created
 
     async def patch(
-        self, name: str, settings: TopicSettings, defaults: TopicDefaults | None, principal: Principal
+        self,
+        name: str,
+        settings: TopicSettings,
+        defaults: TopicDefaults | None,
+        principal: Principal,
+        faults: Sequence[Fault] = (),
     ) -> TopicView:
-        """Change what is named; None leaves the defaults as they are."""
+        """Change what is named; None leaves the defaults as they are. Raises as `put`, and UnknownTopic."""
         self._check(name, principal)
-        if defaults is not None:
-            defaults.check()
-        info = await self._alter(await self._bus.describe_topic(name), settings)
+        info = await self._bus.describe_topic(name)
+        self._judge(settings, defaults, info, faults)
+        info = await self._alter(info, settings)
         if defaults is not None:
             await self._set_defaults(info, defaults)
         return self._remember(info)
@@ -188,6 +198,13 @@ class Topics:
         check_topic(name)
         if not self._authorise(principal, name):
             raise Forbidden(f"{principal.id} may not manage {name!r}")
+
+    def _judge(
+        self, settings: TopicSettings, defaults: TopicDefaults | None, now: TopicInfo | None, faults: Sequence[Fault]
+    ) -> None:
+        """Raise InvalidSetting with all that is wrong."""
+        own = () if defaults is None else defaults.faults()
+        refuse((*faults, *self._bus.setting_faults(settings, now), *own))
 
     async def _alter(self, info: TopicInfo, settings: TopicSettings) -> TopicInfo:
         """Ask the bus only for what differs: an alteration costs it a round."""

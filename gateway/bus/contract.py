@@ -31,6 +31,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from gateway.errors import Fault
 from gateway.event import Event
 
 Position = tuple[int, int]
@@ -198,14 +199,18 @@ class Bus(Protocol):
     async def topics(self, *, internal: bool = False) -> list[str]:
         """Names in order."""
 
+    def setting_faults(self, settings: TopicSettings, now: TopicInfo | None = None) -> tuple[Fault, ...]:
+        """All that keeps a topic from being made so, or the one that is as `now` says from being
+        brought to it. From memory; never blocks. The bus checks the same when it is asked to."""
+
     async def create_topic(self, name: str, settings: TopicSettings) -> TopicInfo:
-        """Raises TopicExists, InvalidSetting, InvalidAddress."""
+        """Raises TopicExists, InvalidSetting with `faults`, InvalidAddress."""
 
     async def describe_topic(self, name: str) -> TopicInfo:
         """Raises UnknownTopic. May answer from memory that is at most 10 s old."""
 
     async def alter_topic(self, name: str, settings: TopicSettings) -> TopicInfo:
-        """Change only what is not None. Partitions can only grow. Raises InvalidSetting."""
+        """Change only what is not None. Partitions can only grow. Raises InvalidSetting with `faults`."""
 
     async def delete_topic(self, name: str) -> None:
         """Raises UnknownTopic. Its epoch never comes back."""

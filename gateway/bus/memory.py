@@ -33,10 +33,11 @@ from gateway.bus.contract import (
 )
 from gateway.bus.partitioner import Partitioner
 from gateway.bus.records import encoded_size
+from gateway.bus.settings import SettingBounds, refuse, setting_faults
 from gateway.errors import (
     BusUnavailable,
     CorruptData,
-    InvalidSetting,
+    Fault,
     LinkspanError,
     OffsetOutOfRange,
     TooLarge,
@@ -54,6 +55,7 @@ _DEFAULTS = TopicSettings(
     cleanup="delete",
     compression="none",
 )
+_BOUNDS = SettingBounds(10_000, 1, "one machine keeps one copy")
 
 
 class MemoryPartition:
@@ -215,12 +217,16 @@ class MemoryBus:
         await self.enter("topics")
         return sorted(name for name in self._topics if internal or not name.startswith("_"))
 
+    def setting_faults(self, settings: TopicSettings, now: TopicInfo | None = None) -> tuple[Fault, ...]:
+        return setting_faults(settings, now, _BOUNDS)
+
     async def create_topic(self, name: str, settings: TopicSettings) -> TopicInfo:
         await self.enter("create_topic")
         self._raise("create_topic")
         check_topic(name, internal=True)
         if name in self._topics:
             raise TopicExists(f"topic {name!r} exists already")
+        refuse(self.setting_faults(settings))
         info = self._settle(
             TopicInfo(name, f"memory-{next(self._epochs)}", 1, 1, 0, 0, "delete", "none", MAX_EVENT_BYTES),
             _merge(_DEFAULTS, settings),
@@ -407,17 +413,8 @@ class MemoryBus:
                 tail.sink.on_batch(batch)
 
     def _settle(self, info: TopicInfo, settings: TopicSettings) -> TopicInfo:
+        refuse(self.setting_faults(settings, info))
         partitions = info.partitions if settings.partitions is None else settings.partitions
-        if partitions < info.partitions or partitions < 1:
-            raise InvalidSetting(
-                f"partitions of {info.name!r} can only grow from {info.partitions}, not to {partitions}"
-            )
-        if settings.replication not in (None, 1):
-            raise InvalidSetting("one machine keeps one replica: replication must be 1")
-        for name in ("retention_ms", "retention_bytes"):
-            value = getattr(settings, name)
-            if value is not None and value < -1:
-                raise InvalidSetting(f"{name} is at least 0, or -1 for no limit, not {value}")
         return TopicInfo(
             info.name,
             info.epoch,

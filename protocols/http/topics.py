@@ -43,6 +43,9 @@ COMPRESSION = ("none", "gzip", "snappy", "lz4", "zstd")
 _BODY_TYPES = ("application/json", "application/merge-patch+json")
 _encode = msgspec.json.Encoder().encode
 
+#: What a body asks for, without what is wrong with it, and what is.
+Wanted = tuple[TopicSettings, TopicDefaults | None, list[Fault]]
+
 
 class TopicPages:
     """The handlers. What the topic service raises goes to the client as it is."""
@@ -61,24 +64,22 @@ class TopicPages:
 
     async def put(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
-        settings, defaults = await self._wanted(request, principal, path[0])
-        view, created = await self._topics.put(path[0], settings, defaults, principal)
+        settings, defaults, faults = await self._wanted(request, principal, path[0])
+        view, created = await self._topics.put(path[0], settings, defaults, principal, faults)
         location = (("Location", f"/v1/topics/{path[0]}"),) if created else ()
         return Reply(201 if created else 200, _encode(shown(view)), headers=location)
 
     async def patch(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
-        settings, defaults = await self._wanted(request, principal, path[0])
-        return Reply(200, _encode(shown(await self._topics.patch(path[0], settings, defaults, principal))))
+        settings, defaults, faults = await self._wanted(request, principal, path[0])
+        return Reply(200, _encode(shown(await self._topics.patch(path[0], settings, defaults, principal, faults))))
 
     async def delete(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
         await self._topics.delete(path[0], principal)
         return Reply(204)
 
-    async def _wanted(
-        self, request: BaseRequest, principal: Principal, name: str
-    ) -> tuple[TopicSettings, TopicDefaults | None]:
+    async def _wanted(self, request: BaseRequest, principal: Principal, name: str) -> Wanted:
         body = await self._body(request)
         fixed: dict[str, Any] = {"name": name}
         if "epoch" in body or "max_event" in body:
@@ -127,12 +128,11 @@ def shown(view: TopicView) -> dict[str, Any]:
     }
 
 
-def wanted(body: dict[str, Any], fixed: Mapping[str, Any] | None = None) -> tuple[TopicSettings, TopicDefaults | None]:
-    """The settings of a body; None for defaults that it does not name.
+def wanted(body: dict[str, Any], fixed: Mapping[str, Any] | None = None) -> Wanted:
+    """The settings of a body, None for defaults that it does not name, and all that is wrong with it.
 
-    `fixed`: what the read-only members are; a body may have them with these values.
-
-    Raises InvalidSetting with all faults, NotAvailable for what this version does not have.
+    `fixed`: what the read-only members are; a body may have them with these values. What is
+    wrong is not among the settings. Raises NotAvailable for what this version does not have.
     """
     faults: list[Fault] = []
     take = _Taker(body, faults)
@@ -152,16 +152,13 @@ def wanted(body: dict[str, Any], fixed: Mapping[str, Any] | None = None) -> tupl
         compression=take.one_of("compression", COMPRESSION),
     )
     type_ = _Taker(defaults, faults, "defaults.").text("type")
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise InvalidSetting(f"{faults[0].where} {faults[0].message}{more}", faults=tuple(faults[:20]))
     for name in LATER:
-        if body.get(name) is not None:
+        if not faults and body.get(name) is not None:
             raise NotAvailable(
                 f"{name} of a topic is not available in this version",
                 faults=(Fault(name, "is not available in this version: leave it out"),),
             )
-    return settings, TopicDefaults(type_) if body.get("defaults") is not None else None
+    return settings, TopicDefaults(type_) if body.get("defaults") is not None else None, faults
 
 
 class _Taker:

@@ -70,13 +70,15 @@ async def test_a_name_that_kafka_would_refuse_is_refused(bus: Bus, name: str) ->
     ids=str,
 )
 async def test_settings_that_cannot_hold_are_refused(bus: Bus, topic: str, settings: TopicSettings) -> None:
-    with pytest.raises(InvalidSetting):
+    with pytest.raises(InvalidSetting) as caught:
         await bus.create_topic(topic, settings)
+    assert caught.value.faults == bus.setting_faults(settings) != ()
     with pytest.raises(UnknownTopic):
         await bus.describe_topic(topic)
     before = await bus.create_topic(topic, TopicSettings(partitions=2))
-    with pytest.raises(InvalidSetting):
+    with pytest.raises(InvalidSetting) as caught:
         await bus.alter_topic(topic, settings)
+    assert caught.value.faults == bus.setting_faults(settings, before) != ()
     assert await bus.describe_topic(topic) == before
 
 
@@ -106,8 +108,9 @@ async def test_partitions_grow_and_never_shrink(bus: Bus, topic: str) -> None:
     await bus.append(topic, events(20))
     grown = await bus.alter_topic(topic, TopicSettings(partitions=4))
     assert (grown.partitions, grown.epoch) == (4, before.epoch)
-    with pytest.raises(InvalidSetting, match="grow"):
+    with pytest.raises(InvalidSetting, match="grow") as caught:
         await bus.alter_topic(topic, TopicSettings(partitions=3, retention_ms=HOUR))
+    assert [fault.where for fault in caught.value.faults] == ["partitions"]
     assert await bus.describe_topic(topic) == grown
     positions = await bus.append(topic, events(80, 20, subjects=40))
     assert {partition for partition, _ in positions} == {0, 1, 2, 3}

@@ -12,7 +12,6 @@ from gateway.bus.embedded.settings import (
     DAY_MS,
     FILE,
     altered,
-    check_settings,
     decode_topic,
     encode_topic,
     load_topic,
@@ -33,11 +32,13 @@ def test_what_is_not_asked_comes_from_the_bus_and_then_from_kafkas_defaults() ->
 
 def test_all_that_cannot_hold_is_said_at_once() -> None:
     with pytest.raises(InvalidSetting) as caught:
-        check_settings(TopicSettings(partitions=0, replication=3, retention_ms=0, retention_bytes=-2))
+        new_topic(
+            "t", "e1", TopicSettings(partitions=0, replication=3, retention_ms=0, retention_bytes=-2), TopicSettings()
+        )
     assert [fault.where for fault in caught.value.faults] == [
         "partitions", "replication", "retention.time", "retention.bytes",
     ]  # fmt: skip
-    assert "Kafka" in caught.value.message
+    assert "Kafka" in caught.value.faults[1].message
     assert caught.value.message.startswith("partitions must be 1 to")
 
 

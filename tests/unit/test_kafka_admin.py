@@ -49,8 +49,15 @@ def test_only_what_is_given_is_set() -> None:
         "cleanup.policy": "compact",
         "compression.type": "uncompressed",
     }
-    with pytest.raises(InvalidSetting):
-        config_entries(TopicSettings(retention_ms=-2))
+
+
+async def test_all_that_cannot_hold_is_refused_at_once_and_unasked(fake: FakeKafka, admin: Admin) -> None:
+    wrong = TopicSettings(partitions=40_000, replication=9, retention_ms=-2)
+    with pytest.raises(InvalidSetting) as caught:
+        await admin.create("t", wrong)
+    assert [fault.where for fault in caught.value.faults] == ["partitions", "replication", "retention.time"]
+    assert "up" in caught.value.faults[1].message
+    assert fake.count("CreateTopics") == 0
 
 
 async def test_a_topic_is_created_described_changed_and_deleted(fake: FakeKafka, admin: Admin) -> None:

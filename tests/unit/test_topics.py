@@ -84,8 +84,10 @@ async def test_defaults_of_an_earlier_topic_of_that_name_do_not_apply(bus: Memor
 
 
 async def test_a_default_type_that_no_event_may_have_is_refused(topics: Topics) -> None:
-    with pytest.raises(InvalidSetting):
-        await topics.put("t", NONE, TopicDefaults(""), ANONYMOUS)
+    with pytest.raises(InvalidSetting) as caught:
+        await topics.put("t", TopicSettings(partitions=0), TopicDefaults(""), ANONYMOUS)
+    assert [fault.where for fault in caught.value.faults] == ["partitions", "defaults.type"]
+    assert await topics.names() == []
 
 
 async def test_unknown_internal_and_illegal_names(bus: MemoryBus, topics: Topics) -> None:

@@ -46,14 +46,16 @@ from gateway.bus.embedded.reads import Threads
 from gateway.bus.embedded.recent import RecentWindow
 from gateway.bus.embedded.recovery import Opened, create_topic_files, open_topic
 from gateway.bus.embedded.segment import store_index
-from gateway.bus.embedded.settings import DAY_MS, altered, check_settings, load_topic, new_topic, store_topic
+from gateway.bus.embedded.settings import BOUNDS, DAY_MS, altered, load_topic, new_topic, store_topic
 from gateway.bus.embedded.tail import EmbeddedTail, Listeners
 from gateway.bus.embedded.topic import TopicLog
 from gateway.bus.embedded.writer import Writer
 from gateway.bus.partitioner import Partitioner
+from gateway.bus.settings import refuse, setting_faults
 from gateway.errors import (
     BusUnavailable,
     CorruptData,
+    Fault,
     LinkspanError,
     OffsetOutOfRange,
     OutcomeUnknown,
@@ -112,7 +114,7 @@ class EmbeddedBus:
         A topic whose settings or segment headers are lost is reported and refused; the others
         are served.
         """
-        check_settings(self._defaults)
+        refuse(setting_faults(self._defaults, None, BOUNDS))
         self._loop = asyncio.get_running_loop()
         self._lock.acquire()
         self.threads = Threads()
@@ -313,6 +315,9 @@ class EmbeddedBus:
 
     async def topics(self, *, internal: bool = False) -> list[str]:
         return sorted(name for name in self._topics if internal or not name.startswith("_"))
+
+    def setting_faults(self, settings: TopicSettings, now: TopicInfo | None = None) -> tuple[Fault, ...]:
+        return setting_faults(settings, now, BOUNDS)
 
     async def create_topic(self, name: str, settings: TopicSettings) -> TopicInfo:
         """The topic is durable on return."""

@@ -14,12 +14,14 @@ import msgspec
 
 from gateway.bus.contract import Compression, TopicInfo, TopicSettings
 from gateway.bus.embedded.folder import write_file
-from gateway.errors import BusUnavailable, CorruptData, Fault, InvalidSetting
+from gateway.bus.settings import SettingBounds, refuse, setting_faults
+from gateway.errors import BusUnavailable, CorruptData
 
 FILE = "topic"
 FORMAT = 1
 MAX_PARTITIONS = 1024
 DAY_MS = 24 * 3600 * 1000
+BOUNDS = SettingBounds(MAX_PARTITIONS, 1, "the embedded log keeps one copy, more need Kafka", retention=1)
 #: Kafka's own: one partition, a week, no limit of size.
 DEFAULTS = TopicSettings(
     partitions=1, replication=1, retention_ms=7 * DAY_MS, retention_bytes=-1, cleanup="delete", compression="none"
@@ -47,35 +49,16 @@ class TopicFile(msgspec.Struct, frozen=True):
 
 def new_topic(name: str, epoch: str, asked: TopicSettings, defaults: TopicSettings) -> TopicFile:
     """Settings of a new topic. Raises InvalidSetting."""
-    check_settings(asked)
+    refuse(setting_faults(asked, None, BOUNDS))
     merged = _merge(_merge(DEFAULTS, defaults), asked)
     return msgspec.convert({"format": FORMAT, "name": name, "epoch": epoch, **_plain(merged)}, TopicFile)
 
 
 def altered(topic: TopicFile, asked: TopicSettings) -> TopicFile:
     """The settings with what is asked changed. Raises InvalidSetting."""
-    check_settings(asked)
-    if asked.partitions is not None and asked.partitions < topic.partitions:
-        raise InvalidSetting(
-            f"topic {topic.name!r} has {topic.partitions} partitions: they can only grow",
-            faults=(Fault("partitions", f"is {topic.partitions} and can only grow"),),
-        )
+    refuse(setting_faults(asked, topic.info(0), BOUNDS))
     changes = {name: value for name, value in _plain(asked).items() if name != "replication" and value is not None}
     return msgspec.structs.replace(topic, **changes)
-
-
-def check_settings(asked: TopicSettings) -> None:
-    """Raise InvalidSetting with all that cannot hold on the embedded log."""
-    faults = []
-    if asked.partitions is not None and not 1 <= asked.partitions <= MAX_PARTITIONS:
-        faults.append(Fault("partitions", f"must be 1 to {MAX_PARTITIONS}, not {asked.partitions}"))
-    if asked.replication not in (None, 1):
-        faults.append(Fault("replication", "must be 1: the embedded log keeps one copy, more need Kafka"))
-    for name, value in (("retention.time", asked.retention_ms), ("retention.bytes", asked.retention_bytes)):
-        if value is not None and value < 1 and value != -1:
-            faults.append(Fault(name, "must be at least 1, or -1 for no limit"))
-    if faults:
-        raise InvalidSetting("; ".join(f"{fault.where} {fault.message}" for fault in faults), faults=tuple(faults))
 
 
 def encode_topic(topic: TopicFile) -> bytes:

@@ -18,13 +18,16 @@ from gateway.bus.kafka.messages import Outcome
 from gateway.bus.kafka.metadata import TopicMeta
 from gateway.bus.kafka.reading import Reading
 from gateway.bus.kafka.wire import Request
-from gateway.errors import BusUnavailable, InvalidSetting, UnknownTopic
+from gateway.bus.settings import SettingBounds, refuse, setting_faults
+from gateway.errors import BusUnavailable, Fault, UnknownTopic
 
 RETENTION_MS, RETENTION_BYTES = "retention.ms", "retention.bytes"
 CLEANUP, COMPRESSION, MAX_BYTES = "cleanup.policy", "compression.type", "max.message.bytes"
 _KEYS = (RETENTION_MS, RETENTION_BYTES, CLEANUP, COMPRESSION, MAX_BYTES)
 #: What we write where the topic leaves the compression to the producer.
 DEFAULT_COMPRESSION: Compression = "zstd"
+#: More partitions or copies than this are not asked for: their numbers have 16 bits.
+_MOST = 32767
 #: Settings older than this are asked for again, seconds.
 FRESH = 5.0
 
@@ -62,12 +65,10 @@ def config_of(topic_id: bytes, values: dict[str, str | None], at: float) -> Conf
 
 
 def config_entries(settings: TopicSettings) -> dict[str, str]:
-    """The settings that are not None, in Kafka's spelling. Raises InvalidSetting."""
+    """The settings that are not None, in Kafka's spelling."""
     entries: dict[str, str] = {}
     for key, value in ((RETENTION_MS, settings.retention_ms), (RETENTION_BYTES, settings.retention_bytes)):
         if value is not None:
-            if value < -1:
-                raise InvalidSetting(f"{key} is at least 0, or -1 for no limit, not {value}")
             entries[key] = str(value)
     if settings.cleanup is not None:
         entries[CLEANUP] = settings.cleanup
@@ -151,10 +152,16 @@ class Admin:
             config.max_bytes,
         )
 
+    def setting_faults(self, settings: TopicSettings, now: TopicInfo | None = None) -> tuple[Fault, ...]:
+        """See `Bus.setting_faults`; the brokers are those of the latest metadata."""
+        brokers = len(self._cluster.metadata.brokers)
+        why = f"this Kafka has {brokers} broker{'' if brokers == 1 else 's'} up"
+        return setting_faults(settings, now, SettingBounds(_MOST, brokers or _MOST, why))
+
     async def create(self, name: str, settings: TopicSettings) -> TopicInfo:
         check_topic(name, internal=True)
-        partitions = _count("partitions", settings.partitions)
-        replication = _count("replication", settings.replication)
+        refuse(self.setting_faults(settings))
+        partitions, replication = _count(settings.partitions), _count(settings.replication)
         entries = config_entries(settings)
         request = messages.create_topic(name, partitions, replication, entries, self._patience())
         _raise(await self._ask(request, name), name)
@@ -165,12 +172,9 @@ class Admin:
         """What can be checked is checked before anything is changed."""
         entries = config_entries(settings)
         info = await self.describe(name)
-        partitions = _count("partitions", settings.partitions)
+        refuse(self.setting_faults(settings, info))
+        partitions = _count(settings.partitions)
         grows = partitions >= 0 and partitions != info.partitions
-        if grows and partitions < info.partitions:
-            raise InvalidSetting(f"topic {name!r} has {info.partitions} partitions: they can only grow")
-        if settings.replication not in (None, info.replication):
-            raise InvalidSetting(f"topic {name!r} has replication {info.replication}: Linkspan cannot change it")
         if grows:
             check = messages.create_partitions(name, partitions, self._patience(), validate_only=True)
             _raise(await self._ask(check, name), name)
@@ -254,12 +258,8 @@ def _itself(meta: TopicMeta) -> Awaitable[TopicMeta]:
     return future
 
 
-def _count(what: str, value: int | None) -> int:
-    if value is None:
-        return -1
-    if not 1 <= value <= 32767:
-        raise InvalidSetting(f"{what} is 1 to 32767, not {value}")
-    return value
+def _count(value: int | None) -> int:
+    return -1 if value is None else value
 
 
 def _raise(outcome: Outcome, name: str) -> None:

@@ -11,6 +11,7 @@ from gateway.bus.kafka.producing import Producing
 from gateway.bus.kafka.reading import Reading
 from gateway.bus.kafka.tailing import KafkaTail, Tailing
 from gateway.config.model import KafkaSecurity
+from gateway.errors import Fault
 from gateway.event import Event
 
 
@@ -70,6 +71,9 @@ class KafkaBus:
     async def topics(self, *, internal: bool = False) -> list[str]:
         """Names in order, as known from at most a few seconds ago."""
         return self._admin.names(internal)
+
+    def setting_faults(self, settings: TopicSettings, now: TopicInfo | None = None) -> tuple[Fault, ...]:
+        return self._admin.setting_faults(settings, now)
 
     async def create_topic(self, name: str, settings: TopicSettings) -> TopicInfo:
         return await self._admin.create(name, settings)

@@ -6,7 +6,7 @@ or an exception of the client library.
 
 from __future__ import annotations
 
-from gateway.errors import BusUnavailable, Conflict, InvalidAddress, InvalidSetting, LinkspanError, TopicExists
+from gateway.errors import BusUnavailable, Conflict, Fault, InvalidAddress, InvalidSetting, LinkspanError, TopicExists
 from gateway.errors import UnknownTopic as UnknownTopic
 
 NONE = 0
@@ -77,6 +77,15 @@ TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})
 #: An administrative request that may succeed a moment later.
 ADMIN_RETRY = frozenset({NOT_CONTROLLER, REQUEST_TIMED_OUT, NETWORK_EXCEPTION, BROKER_NOT_AVAILABLE, 14, 15})
 
+#: A refusal of settings, and which of them it is about as far as the code tells.
+_SETTINGS = {
+    INVALID_PARTITIONS: "partitions",
+    INVALID_REPLICATION_FACTOR: "replication",
+    INVALID_CONFIG: "settings",
+    INVALID_REQUEST: "settings",
+    POLICY_VIOLATION: "settings",
+}
+
 
 class Unreachable(Exception):
     """A broker cannot be reached, or the connection broke or timed out. Never leaves this package."""
@@ -100,8 +109,11 @@ def admin_error(code: int, message: str | None, topic: str) -> LinkspanError:
         return TopicExists(f"topic {topic!r} exists already")
     if code == INVALID_TOPIC:
         return InvalidAddress(f"topic {topic!r}: {said}")
-    if code in (INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR, INVALID_CONFIG, INVALID_REQUEST, POLICY_VIOLATION):
-        return InvalidSetting(f"topic {topic!r}: Kafka refuses the settings: {said}")
+    if code in _SETTINGS:
+        return InvalidSetting(
+            f"topic {topic!r}: Kafka refuses the settings: {said}",
+            faults=(Fault(_SETTINGS[code], f"is refused: {said}"),),
+        )
     if code == REASSIGNMENT_IN_PROGRESS:
         return Conflict(f"topic {topic!r}: {said}")
     return BusUnavailable(f"topic {topic!r}: Kafka refuses: {said} ({name_of(code)})")
