@@ -32,6 +32,8 @@ CLOSING = 5.0
 LINGER = 2.0
 #: Bytes of answers that may wait for a client that takes nothing; then it is not read either.
 REPLIES = 64 * 1024
+#: Bytes that a connection may have handled in one turn of the loop: they can hold thousands of frames.
+TURN = 16 * 1024
 #: Seconds by which the kernel's clock for acknowledgements may be off.
 INEXACT = 0.05
 _AWAY = "the gateway is shutting down; connect to another instance, or again later"
@@ -60,6 +62,8 @@ class Hold(IntFlag):
     """It takes none of its answers."""
     WAITING = 16
     """A topic is being looked up."""
+    TURN = 32
+    """The rest of what was read has to wait until others had their turn."""
 
 
 class Connection(asyncio.Protocol):
@@ -130,8 +134,25 @@ class Connection(asyncio.Protocol):
             self._dialect.resume()
 
     def data_received(self, data: bytes) -> None:
-        """Never raises: a defect of ours ends this connection alone."""
         self.heard = self.door.now
+        if len(data) <= TURN:
+            self._handle(data)
+        else:
+            self._hold(Hold.TURN)
+            self._take_turns(data, 0)
+        if self._bucket is not None:
+            self._slow_down(self._bucket, len(data))
+
+    def _take_turns(self, data: bytes, begin: int) -> None:
+        end = begin + TURN
+        self._handle(data[begin:end])
+        if end < len(data) and self._state < State.ENDING:
+            asyncio.get_running_loop().call_soon(self._take_turns, data, end)
+        else:
+            self._release(Hold.TURN)
+
+    def _handle(self, data: bytes) -> None:
+        """Never raises: a defect of ours ends this connection alone."""
         try:
             if self._state is State.OPEN:
                 self._received(data)
@@ -230,8 +251,6 @@ class Connection(asyncio.Protocol):
         if self._held is None:
             dialect.settle()
         self._flush()
-        if self._bucket is not None:
-            self._slow_down(self._bucket, len(data))
         if self._pending:
             self._yield_to_ingress()
 
@@ -346,7 +365,7 @@ class Connection(asyncio.Protocol):
         """From now on only what belongs to the end is read; at last the socket is cut."""
         self._state = state
         self._deadline = self.door.now + seconds
-        self._release(~Hold(0))
+        self._release(~Hold.TURN)
 
     def _hang_up(self) -> None:
         """Nothing more will be written. The client's bytes are still read, so that the last of ours reach it."""

@@ -37,10 +37,10 @@ from tests.unit.websocket_support import (
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the connections every 20 ms; closing takes less, too."""
+    """Look at the connections every 20 ms; closing takes less time, too."""
     monkeypatch.setattr(door, "SWEEP", 0.02)
     monkeypatch.setattr(module, "CLOSING", 0.3)
-    monkeypatch.setattr(module, "LINGER", 0.2)
+    monkeypatch.setattr(module, "LINGER", 1.0)
 
 
 async def refusal(gateway: Port, request: bytes) -> tuple[int, str]:
@@ -453,3 +453,34 @@ async def test_nothing_is_read_while_the_ingress_is_full_and_everything_afterwar
             assert "ok" in await client.text()
         assert not held._holds
         assert len(await gateway.stored()) == 41
+
+
+# Fairness
+
+
+async def test_others_have_their_turn_while_thousands_of_frames_are_handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN", 1024)
+    async with port() as gateway, Client.open(gateway) as busy, Client.open(gateway) as other:
+        count = 10_000
+        message = frame(TEXT, b'{"id":1,"ping":{}}')
+        busy.write(message * count)
+        for number in range(20):
+            assert await other.ask({"id": number, "ping": {}}) == {"id": number, "ok": {}}
+        for _ in range(count):
+            assert await busy.text() == {"id": 1, "ok": {}}
+        assert not any(found._holds for found in gateway.clients)
+
+
+async def test_a_connection_that_ends_in_the_middle_of_a_large_read_handles_no_more_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "TURN", 1024)
+    async with port() as gateway, Client.open(gateway) as client:
+        client.write(frame(TEXT, b'{"id":1,"ping":{}}') + frame(BINARY, b"x") + frame(TEXT, b"{}") * 20_000)
+        assert (await client.text())["id"] == 1
+        assert (await client.closed())[0] == 1003
+        client.write(frame(CLOSE, b"\x03\xeb"))
+        assert await client.gone()
+        await eventually(lambda: not gateway.clients)
+        assert gateway.metric("linkspan_websocket_messages_received_total", kind="ping") == 1
+        assert gateway.metric("linkspan_websocket_messages_received_total", kind="invalid") == 0
