@@ -172,7 +172,8 @@ class Views:
     async def _open(self, scope: Scope) -> None:
         try:
             request = ReadRequest(scope.sources, LATEST)
-            scope.open(await self._reader.open(request, scope.principal, woken=scope.woken))
+            stream = await self._reader.open(request, scope.principal, scope.woken, self._room // 4)
+            scope.open(stream)
         finally:
             del self._opening[scope]
 

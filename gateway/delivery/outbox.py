@@ -21,8 +21,8 @@ from gateway.delivery.tail import TailHub
 from gateway.delivery.writer import CursorWriter
 from gateway.event import Event
 
-#: The most events of one delivery at the live edge.
-MAX_EVENTS = 2_000
+#: The most events of one delivery at the live edge, but for those of its last batch.
+MAX_EVENTS = 8_000
 
 
 class Part(msgspec.Struct, eq=False, gc=False):
@@ -138,11 +138,12 @@ class Outbox:
             elif entry.block is not None:
                 self._hub.release(entry.block)
 
-    def take(self, now_ms: int) -> Delivery | None:
-        """What waits, as one delivery; all of what a read brought. None when there is nothing."""
+    def take(self, now_ms: int, most: int) -> Delivery | None:
+        """What waits, as one delivery: about `most` bytes, and all of what a read brought. None
+        when there is nothing."""
         parts: list[Part] = []
         count = size = 0
-        while self._entries and count < MAX_EVENTS and size < self._buffer:
+        while self._entries and count < MAX_EVENTS and size < most:
             entry = self._entries[0]
             if not isinstance(entry, Part):
                 if parts:

@@ -7,7 +7,7 @@ waits and goes out together in the next flush.
 
 **Coalescing.** When nothing was written lately, a batch is written at once. After a flush the
 next one waits LINGER times as long as that one took, at most MAX_LINGER, unless PLENTY is
-waiting: under load blocks grow until writing takes a bounded share of the time.
+waiting for each write: under load blocks grow until writing takes a bounded share of the time.
 
 **Members join and leave between flushes at one place**, the vector of offsets up to which the
 scope has served. Who joins stands there exactly; who leaves takes the place along.
@@ -31,17 +31,20 @@ from gateway.delivery.form import EndCause, Form
 from gateway.delivery.index import SubjectIndex
 from gateway.delivery.outcome import Delivery, EndOfStream, Slice
 from gateway.delivery.stream import Stream
-from gateway.delivery.view import Collected, Target, View, Write
+from gateway.delivery.view import Collected, Matched, Target, View, Write
 from gateway.errors import LinkspanError
+from gateway.event import Event
 
 if TYPE_CHECKING:
     from gateway.delivery.session import Session
 
 #: How much longer than a flush took the next one waits, and the most that it waits, in seconds.
-LINGER = 3.0
-MAX_LINGER = 0.008
-#: Bytes of events that are worth a flush of their own.
+LINGER = 4.0
+MAX_LINGER = 0.010
+#: Bytes of events for each write that are worth a flush of their own.
 PLENTY = 32 * 1024
+#: Bytes of events that a view gets in one flush, about, and that one flush takes for all of them.
+MOST, MOST_OF_ALL = 128 * 1024, 2 * 2**20
 #: Members that are written to in one step, and the seconds after which the loop gets its turn.
 STEP_MEMBERS = 250
 STEP_SECONDS = 0.004
@@ -80,6 +83,8 @@ class Scope:
         self._job: Iterator[None] | None = None
         self._place: Place | None = None
         self._before = ""
+        # As the last flush went: what is worth another one, and what one may take.
+        self._plenty, self._most = PLENTY, MOST
         self._due = 0.0
         # What is scheduled, and whether it is a flush that lingers.
         self._timer: asyncio.Handle | None = None
@@ -155,6 +160,7 @@ class Scope:
         view = self.view_of(session.patterns, session.form)
         view.members[session] = session.sink.write
         session.view = view
+        view.target.members += 1
         self.members += 1
 
     def between_flushes(self, session: Session) -> bool:
@@ -177,6 +183,7 @@ class Scope:
         view = session.view
         if view is not None:
             del view.members[session]
+            view.target.members -= 1
             self.members -= 1
             session.view = None
             self.tidy(view)
@@ -209,7 +216,7 @@ class Scope:
         if stream is None or self._job is not None or self._following is not None:
             return
         self._place = None
-        plenty = stream.waiting >= PLENTY
+        plenty = stream.waiting >= self._plenty
         if self._timer is not None:
             if not (self._lingering and plenty):
                 return
@@ -234,7 +241,7 @@ class Scope:
     def _take(self) -> Delivery | None:
         self._before = self.stream.cursor
         try:
-            return self.stream.take()
+            return self.stream.take(self._most)
         except EndOfStream as end:
             self._end(end.reason)
             return None
@@ -269,12 +276,15 @@ class Scope:
         try:
             while self._stream is not None:
                 self._before = self._stream.cursor
-                delivery = await self._stream.known(None)
+                delivery = await self._stream.known(None, self._most)
                 if delivery is None:
                     break
                 self._job = self._serve(delivery)
+                until = time.monotonic() + STEP_SECONDS
                 for _ in self._job:
-                    await asyncio.sleep(0)
+                    if time.monotonic() >= until:
+                        await asyncio.sleep(0)
+                        until = time.monotonic() + STEP_SECONDS
                 self._between()
                 await asyncio.sleep(0)
         except EndOfStream as end:
@@ -296,8 +306,10 @@ class Scope:
                 yield from self._write(view, view.notice(delivery.gaps, cursor), 0)
         touched: dict[Target, None] = {}
         now = time.time() * 1000
+        deliveries = 0
         for part in delivery.slices:
-            self._match(part, touched, now)
+            deliveries += self._match(part, touched, now)
+        self._weigh(len(delivery.events), deliveries, touched)
         for target in touched:
             collected, target.collected = target.collected, Collected()
             for view in list(target.views.values()):
@@ -305,7 +317,7 @@ class Scope:
                     view.miss(collected)
                 block = self._block(view, collected, delivery.cursor) if view.members else None
                 if block is not None:
-                    yield from self._write(view, block, sum(map(len, collected.lists)))
+                    yield from self._write(view, block, collected.count)
 
     def _block(self, view: View, collected: Collected, cursor: str) -> bytes | None:
         try:
@@ -317,32 +329,32 @@ class Scope:
                 session.end("failed")
             return None
 
-    def _match(self, part: Slice, touched: dict[Target, None], now_ms: float) -> None:
+    def _weigh(self, events: int, deliveries: int, touched: dict[Target, None]) -> None:
+        """Judge by this flush what the next one is worth, and how much it may take."""
+        if not deliveries:
+            return
+        writes = sum(target.members for target in touched)
+        largest = max(target.collected.count for target in touched)
+        self._most = min(MOST_OF_ALL, MOST * events // largest)
+        self._plenty = min(self._most, PLENTY * writes * events // deliveries)
+
+    def _match(self, part: Slice, touched: dict[Target, None], now_ms: float) -> int:
         index = self._indexes.get(part.topic) or self._index(part.topic)
-        cursors = cast(BlockCursors, part.cursors)
+        matched = Matched(part.events, cast(BlockCursors, part.cursors))
         deliveries = 0
         for target in index.all:
-            target.collected.add(part.events, cursors)
+            target.collected.add(matched, None)
             touched[target] = None
-            deliveries += len(part.events) * _members(target)
+            deliveries += len(part.events) * target.members
         if index.narrow:
-            found: list[Target] = []
-            match = index.match
-            for event in part.events:
-                raw = event.raw
-                subject = raw.get("subject") if type(raw) is dict else event.subject
-                for target in match(subject):  # type: ignore[arg-type]  # a subject is a string
-                    if target.events is None:
-                        target.events = [event]
-                        found.append(target)
-                    else:
-                        target.events.append(event)
-            for target in found:
-                events, target.events = cast("list[object]", target.events), None
-                target.collected.add(events, cursors)  # type: ignore[arg-type]
+            for target in _places(index, part.events):
+                places, target.places = target.places, None
+                target.collected.add(matched, places)
                 touched[target] = None
-                deliveries += len(events) * _members(target)
+                matched.wanted += len(places or ())
+                deliveries += len(places or ()) * target.members
         self.figures.served(deliveries, now_ms - part.newest_ms)
+        return deliveries
 
     def _index(self, topic: str) -> SubjectIndex[Target]:
         index: SubjectIndex[Target] = SubjectIndex(topic)
@@ -402,8 +414,20 @@ class Scope:
         self._ended(self)
 
 
-def _members(target: Target) -> int:
-    return sum(len(view.members) for view in target.views.values())
+def _places(index: SubjectIndex[Target], events: list[Event]) -> list[Target]:
+    """The targets that want some of the events, each with their places."""
+    found: list[Target] = []
+    match = index.match
+    for place, event in enumerate(events):
+        raw = event.raw
+        subject = raw.get("subject") if type(raw) is dict else event.subject
+        for target in match(subject):  # type: ignore[arg-type]  # a subject is a string
+            if target.places is None:
+                target.places = [place]
+                found.append(target)
+            else:
+                target.places.append(place)
+    return found
 
 
 def _write_all(members: list[tuple[Session, Write]], block: bytes) -> None:

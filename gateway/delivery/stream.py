@@ -50,7 +50,7 @@ class Stream:
         clock: Callable[[], float] = time.time,
         woken: Callable[[], None] | None = None,
     ) -> None:
-        self._woken = woken
+        self._woken, self._buffer = woken, buffer_bytes
         self._hub, self._stats, self._select, self._ended = hub, stats, select, ended
         self._wild, self._paged, self._clock = wild, room is not None, clock
         self._handover = Handover(stats.handover)
@@ -91,7 +91,7 @@ class Stream:
         """
         loop = asyncio.get_running_loop()
         while True:
-            delivery = self.take()
+            delivery = self.take(chunk)
             if delivery is not None:
                 return delivery
             if self._handover.state is State.LIVE and self._handover.holds() and self._writer.late(self._known_ms):
@@ -101,9 +101,9 @@ class Stream:
                 return None
             await self._catch_up(deadline, chunk)
 
-    def take(self) -> Delivery | None:
-        """What is there already, without reading the log. Raises EndOfStream."""
-        delivery = self._outbox.take(self._now())
+    def take(self, most: int | None = None) -> Delivery | None:
+        """What is there already, without reading the log: about `most` bytes. Raises EndOfStream."""
+        delivery = self._outbox.take(self._now(), most or self._buffer)
         self._follow_writer()
         if delivery is None:
             if self._end is not None:

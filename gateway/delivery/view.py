@@ -76,9 +76,9 @@ class View:
 
     def miss(self, collected: Collected) -> None:
         """Those away miss these events."""
+        events = collected.events()
         for absence in self.away.values():
-            for events in collected.lists:
-                absence.miss(events)
+            absence.miss(events)
 
     def block(self, collected: Collected, cursor: str) -> bytes:
         """The events as one block of bytes."""
@@ -92,16 +92,17 @@ class View:
 
 
 class Target:
-    """What views select alike: a set of patterns within one scope."""
+    """What views select alike: a set of patterns within one scope. `members`: of all its views."""
 
-    __slots__ = ("collected", "events", "patterns", "views")
+    __slots__ = ("collected", "members", "patterns", "places", "views")
 
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
         self.patterns = patterns
         self.views: dict[Hashable, View] = {}
-        #: What the flush under way brings, and the events of the slice that is being looked at.
+        self.members = 0
+        #: What the flush under way brings, and the wanted places of the slice that is being looked at.
         self.collected = Collected()
-        self.events: list[Event] | None = None
+        self.places: list[int] | None = None
 
     def view(self, form: Form) -> View:
         """The view of a form, made when there is none."""
@@ -111,32 +112,67 @@ class Target:
         return view
 
 
+class Matched:
+    """A slice of a flush, encoded as a whole when targets want most of it. `wanted`: the events
+    that some target wants, counted for each."""
+
+    __slots__ = ("_parts", "cursors", "events", "wanted")
+
+    def __init__(self, events: list[Event], cursors: BlockCursors) -> None:
+        self.events, self.cursors = events, cursors
+        self.wanted = 0
+        self._parts: dict[Encode, list[bytes]] = {}
+
+    def parts(self, encode: Encode, places: list[int] | None) -> list[bytes]:
+        """Those of the events at some places, or of all."""
+        if places is not None and self.wanted * 2 < len(self.events):
+            return encode([self.events[place] for place in places])
+        parts = self._parts.get(encode)
+        if parts is None:
+            parts = self._parts[encode] = encode(self.events)
+        return parts if places is None else [parts[place] for place in places]
+
+
 class Collected:
     """The events of a flush that one target wants."""
 
-    __slots__ = ("_encoded", "_parts", "lists")
+    __slots__ = ("_chosen", "_encoded", "count")
 
     def __init__(self) -> None:
-        self.lists: list[list[Event]] = []
-        self._parts: list[BlockCursors] = []
+        self._chosen: list[tuple[Matched, list[int] | None]] = []
         self._encoded: dict[Encode, list[bytes]] = {}
+        self.count = 0
 
-    def add(self, events: list[Event], cursors: BlockCursors) -> None:
-        """Wanted events of a slice; `cursors` of the slice or of these events."""
-        self.lists.append(events)
-        self._parts.append(cursors if len(cursors) == len(events) else cursors.of(events))
+    def add(self, matched: Matched, places: list[int] | None) -> None:
+        """Wanted events of a slice, by their places; None: all of them."""
+        self._chosen.append((matched, places))
+        self.count += len(matched.events) if places is None else len(places)
+
+    def events(self) -> list[Event]:
+        return [event for matched, places in self._chosen for event in _at(matched, places)]
 
     def cursors(self) -> Sequence[str]:
-        return self._parts[0] if len(self._parts) == 1 else JoinedCursors(self._parts)
+        """The cursors after each of the events."""
+        parts = [
+            matched.cursors if places is None else matched.cursors.of(_at(matched, places))
+            for matched, places in self._chosen
+        ]
+        return parts[0] if len(parts) == 1 else JoinedCursors(parts)
 
     def encoded(self, encode: Encode) -> list[bytes]:
         """One part for each event, encoded once for all views."""
         parts = self._encoded.get(encode)
         if parts is None:
-            lists = self.lists
-            events = lists[0] if len(lists) == 1 else [event for some in lists for event in some]
-            parts = self._encoded[encode] = encode(events)
+            matched, places = self._chosen[0]
+            parts = matched.parts(encode, places)
+            for matched, places in self._chosen[1:]:
+                parts = parts + matched.parts(encode, places)
+            self._encoded[encode] = parts
         return parts
+
+
+def _at(matched: Matched, places: list[int] | None) -> list[Event]:
+    return matched.events if places is None else [matched.events[place] for place in places]
 
 
 def _weight(event: Event) -> int:

@@ -47,17 +47,17 @@ def test_events_that_nobody_wants_are_passed_when_those_before_were_delivered() 
     assert outbox.put(wanted, wanted.events)
     outbox.put(batch(3, 4), [])
     assert outbox.writer.offset("t", 0) == 2
-    delivery = outbox.take(0)
+    delivery = outbox.take(0, 2**20)
     assert delivery is not None
     assert outbox.writer.offset("t", 0) == 7
-    assert outbox.take(0) is None
+    assert outbox.take(0, 2**20) is None
 
 
 def test_a_limit_cuts_within_a_batch_and_leaves_the_lane_there() -> None:
     outbox = an_outbox(limit=3)
     wanted = batch(0, 5)
     outbox.put(wanted, wanted.events)
-    delivery = outbox.take(0)
+    delivery = outbox.take(0, 2**20)
     assert delivery is not None
     assert names(delivery.events) == ["0", "1", "2"]
     assert outbox.full
@@ -68,7 +68,7 @@ def test_room_cuts_between_events_and_takes_one_in_any_case() -> None:
     outbox = an_outbox(room=50)
     wanted = batch(0, 3, size=40)
     outbox.put(wanted, wanted.events)
-    delivery = outbox.take(0)
+    delivery = outbox.take(0, 2**20)
     assert delivery is not None
     assert (names(delivery.events), outbox.full, outbox.writer.offset("t", 0)) == (["0"], True, 1)
     assert list(delivery.cursors) == []
@@ -79,7 +79,7 @@ def test_gaps_that_go_on_are_one_and_the_cursor_passes_them_when_they_are_told()
     outbox.announce(Gap("t", 0, 0, 4, "corrupt"))
     outbox.announce(Gap("t", 0, 4, 9, "corrupt"))
     assert outbox.writer.offset("t", 0) == 0
-    delivery = outbox.take(0)
+    delivery = outbox.take(0, 2**20)
     assert delivery is not None
     assert delivery.gaps == [Gap("t", 0, 0, 9, "corrupt")]
     assert outbox.writer.offset("t", 0) == 9
@@ -90,7 +90,7 @@ def test_a_topic_goes_after_what_was_taken_up_of_it() -> None:
     wanted = batch(0, 1)
     outbox.put(wanted, wanted.events)
     outbox.change(Gone("t", [Lane("t", 0, 1, 5, (b"", 0))], "deleted"))
-    first, second = outbox.take(0), outbox.take(0)
+    first, second = outbox.take(0, 2**20), outbox.take(0, 2**20)
     assert first is not None
     assert second is not None
     assert (names(first.events), first.gaps) == (["0"], [])
