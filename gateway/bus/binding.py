@@ -12,7 +12,6 @@ import time
 from gateway.errors import LinkspanError
 from gateway.event import (
     REQUIRED,
-    STRING_ILLEGAL,
     Event,
     Value,
     attribute_fault,
@@ -30,7 +29,13 @@ _IGNORED = "-"
 _NAMES_KEPT = 1024
 _SUBJECT = "ce_subject"
 _STRUCTURED_BYTES = _STRUCTURED.encode()
-# Subjects repeat. Emptied when full.
+# Headers that are legal attributes: most repeat. Emptied when full, as the others are.
+_LEGAL: dict[tuple[str, bytes], tuple[str, str]] = {}
+_LEGAL_KEPT = 10_000
+_LEGAL_LENGTH = 256
+_SECONDS: set[str] = set()
+_SECONDS_KEPT = 1024
+# Subjects repeat.
 _SUBJECTS: dict[bytes, str] = {}
 _SUBJECTS_KEPT = 10_000
 
@@ -92,19 +97,17 @@ def resolve(event: Event) -> dict[str, Value]:
     headers = event.raw
     if isinstance(headers, dict):
         return headers
-    names = _FROM_HEADER
     attributes: dict[str, Value] = {}
-    try:
-        for header, value in headers:
-            name = names.get(header) or _attribute_name(header)
-            if name != _IGNORED and value is not None:
-                attributes[name] = value.decode()
-    except UnicodeDecodeError:
-        attributes = _decodable(headers)
+    known = _LEGAL.get
+    for header in headers:
+        attribute = known(header) or _legal(header)
+        if attribute is not None:
+            attributes[attribute[0]] = attribute[1]
     kind = attributes.get("datacontenttype")
     if kind is not None and str(kind)[:28].lower() == _STRUCTURED and _resolve_structured(event):
         return event.attributes
-    _complete(event, attributes)
+    if not all(map(attributes.__contains__, REQUIRED)):
+        _complete(event, attributes)
     event.raw = attributes
     return attributes
 
@@ -144,16 +147,43 @@ def _plain(encoded: bytes) -> str | None:
     return None if attribute_fault("subject", subject) else subject
 
 
-def _decodable(headers: list[tuple[str, bytes]]) -> dict[str, Value]:
-    attributes: dict[str, Value] = {}
-    for header, value in headers:
-        name = _attribute_name(header)
-        if name != _IGNORED and value is not None:
-            try:
-                attributes[name] = value.decode()
-            except UnicodeDecodeError:
-                continue  # not ours, and not text: the attribute is left out, the event is served
-    return attributes
+def _legal(header: tuple[str, bytes]) -> tuple[str, str] | None:
+    """The attribute that a header is; None when it is none, or illegal."""
+    name = _FROM_HEADER.get(header[0]) or _attribute_name(header[0])
+    if name == _IGNORED or header[1] is None:
+        return None
+    try:
+        value = header[1].decode()
+    except UnicodeDecodeError:
+        return None  # not ours, and not text: the attribute is left out, the event is served
+    if name == "id":
+        plain = value.isprintable() and 0 < len(value) <= _PAIR_LENGTH
+        return (name, value) if plain or attribute_fault(name, value) is None else None
+    if name == "time":
+        return (name, value) if _is_time(value) else None
+    if attribute_fault(name, value):
+        return None
+    attribute = name, value
+    if len(header[1]) <= _LEGAL_LENGTH:
+        if len(_LEGAL) >= _LEGAL_KEPT:
+            _LEGAL.clear()
+        _LEGAL[header] = attribute
+    return attribute
+
+
+def _is_time(value: str) -> bool:
+    # Times differ, but follow each other: up to the second they are often one that was seen.
+    rest = value[19:]
+    if value[:19] in _SECONDS and rest[:1] == "." and rest[-1:] == "Z" and len(rest) <= _PAIR_LENGTH:
+        digits = rest[1:-1]
+        if digits.isdigit() and digits.isascii():
+            return True
+    if attribute_fault("time", value):
+        return False
+    if len(_SECONDS) >= _SECONDS_KEPT:
+        _SECONDS.clear()
+    _SECONDS.add(value[:19])
+    return True
 
 
 def _attribute_name(header: str) -> str:
@@ -179,13 +209,7 @@ def _resolve_structured(event: Event) -> bool:
 
 
 def _complete(event: Event, attributes: dict[str, Value]) -> None:
-    # Others write to Kafka too. Records of ours are complete and legal; one search over all
-    # values tells them apart from those that need a closer look.
-    complete = all(map(attributes.__contains__, REQUIRED)) and attributes["specversion"] == "1.0"
-    if complete and not STRING_ILLEGAL.search("".join(attributes.values())):  # type: ignore[arg-type]
-        return
-    for name in [name for name, value in attributes.items() if attribute_fault(name, value)]:
-        del attributes[name]
+    """Make up what is missing from the event's place in the log."""
     attributes.setdefault("specversion", "1.0")
     attributes.setdefault("id", f"{event.topic}-{event.partition}-{event.offset}")
     attributes.setdefault("source", f"//kafka/{event.topic}")
