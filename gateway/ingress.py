@@ -334,7 +334,7 @@ class Ingress:
         began = time.monotonic()
         try:
             positions = await appending
-        except TooLarge as error:
+        except (TooLarge, InvalidEvent) as error:
             await self._store_apart(topic, entries, error)
             return
         except LinkspanError as error:
@@ -353,7 +353,7 @@ class Ingress:
             self._answer(entry, positions if len(entries) == 1 else positions[at:end])
             at = end
 
-    async def _store_apart(self, topic: str, entries: list[_Entry], error: TooLarge) -> None:
+    async def _store_apart(self, topic: str, entries: list[_Entry], error: LinkspanError) -> None:
         # The bus refused the whole for one event in it, and stored nothing: each publish on its
         # own, so that only its sender is refused.
         if len(entries) == 1:

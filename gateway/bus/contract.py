@@ -16,7 +16,7 @@ Visibility
     (compaction, transactions, control records); `Batch.next_offset` is where to go on.
 
 Errors
-    UnknownTopic, OffsetOutOfRange, TooLarge, BusUnavailable (nothing of the call was
+    UnknownTopic, OffsetOutOfRange, TooLarge, InvalidEvent, BusUnavailable (nothing of the call was
     stored), OutcomeUnknown (it may have been), CorruptData (the place, and the next
     readable offset as `detail["next_offset"]`). Everything else is a defect.
 
@@ -173,7 +173,8 @@ class Bus(Protocol):
         BusUnavailable for what is not on its way yet. The caller does not rely on it.
 
         The objects belong to the bus from now on: a tail may deliver them, with their
-        `topic, partition, offset, timestamp_ms` set. An event without a key gets `default_key`.
+        `topic, partition, offset, timestamp_ms` set. An event without a key gets `default_key`;
+        a compacted topic refuses one that has none then (InvalidEvent, nothing of the call is stored).
         Many calls may be under way at once; those of one topic are stored in call order per
         partition.
         Of several partitions one may fail alone: then OutcomeUnknown, or BusUnavailable,

@@ -31,7 +31,7 @@ from gateway.bus.contract import (
     TopicInfo,
     TopicSettings,
 )
-from gateway.bus.partitioner import Partitioner
+from gateway.bus.partitioner import Partitioner, check_keys
 from gateway.bus.records import encoded_size
 from gateway.bus.settings import SettingBounds, refuse, setting_faults
 from gateway.errors import (
@@ -383,6 +383,8 @@ class MemoryBus:
         return int(self._clock() * 1000)
 
     def _group(self, there: MemoryTopic, events: Sequence[Event]) -> dict[int, list[Event]]:
+        if there.info.cleanup == "compact":
+            check_keys(events, there.info.name)
         for event in events:
             key_of(event)
             if encoded_size(event) > there.info.max_event_bytes:

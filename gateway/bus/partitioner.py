@@ -8,6 +8,7 @@ from aiokafka.partitioner import murmur2
 
 from gateway.bus.binding import key_of
 from gateway.columns import Columns
+from gateway.errors import Fault, InvalidEvent
 from gateway.event import Event, canonical
 
 
@@ -43,6 +44,20 @@ class Partitioner:
             number = spare if key is None else self.partition(key, partitions)
             split.setdefault(number, []).append(place)
         return split
+
+
+def check_keys(events: Sequence[Event], topic: str) -> None:
+    """For a compacted topic: an event without a key would never be replaced by a later one.
+
+    Raises InvalidEvent with every such event, up to 20.
+    """
+    keyless = [place for place, key in enumerate(_keys_of(events)) if key is None]
+    if keyless:
+        message = "needs a subject, a partitionkey or a key: the topic is compacted"
+        faults = tuple(Fault(f"events[{place}]", message, place) for place in keyless[:20])
+        raise InvalidEvent(
+            f"{len(keyless)} of {len(events)} events cannot be kept in {topic!r}: {message}", faults=faults
+        )
 
 
 def _keys_of(events: Sequence[Event]) -> Iterable[bytes | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.bus.contract import Bounds, Bus, TopicHealth, TopicSettings
-from gateway.errors import InvalidAddress, InvalidSetting, OffsetOutOfRange, TopicExists, UnknownTopic
+from gateway.errors import InvalidAddress, InvalidEvent, InvalidSetting, OffsetOutOfRange, TopicExists, UnknownTopic
 from tests.conftest import eventually
 from tests.contract.conftest import Rig
 from tests.harness.events import READ_BYTES, event, events, ids, read_partition, read_topic
@@ -179,6 +179,23 @@ async def test_settings_outlive_the_process(rig: Rig, topic: str) -> None:
     assert topic + ".gone" not in await bus.topics()
     assert (await bus.create_topic(topic + ".gone", TopicSettings())).epoch != gone.epoch
     await bus.close()
+
+
+async def test_a_compacted_topic_takes_only_events_with_a_key(bus: Bus, topic: str) -> None:
+    await bus.create_topic(topic, TopicSettings(partitions=2, cleanup="compact"))
+    mixed = [event(0, subject="s"), event(1), event(2, key=b"k"), event(3, partitionkey="p"), event(4)]
+    with pytest.raises(InvalidEvent, match="compacted") as caught:
+        await bus.append(topic, mixed)
+    assert [fault.index for fault in caught.value.faults] == [1, 4]
+    assert await read_topic(bus, topic) == []
+    await bus.append(topic, [mixed[0], mixed[2], mixed[3]])
+    assert sorted(ids(await read_topic(bus, topic))) == [0, 2, 3]
+    await bus.alter_topic(topic, TopicSettings(cleanup="delete"))
+    await bus.append(topic, [event(5)])
+    await bus.alter_topic(topic, TopicSettings(cleanup="compact"))
+    with pytest.raises(InvalidEvent):
+        await bus.append(topic, [event(6)])
+    assert sorted(ids(await read_topic(bus, topic))) == [0, 2, 3, 5]
 
 
 async def test_compaction_keeps_the_last_event_of_every_key(bus: Bus, rig: Rig, topic: str) -> None:

@@ -312,3 +312,14 @@ async def test_the_bus_is_told_the_deadline_of_whoever_came_last(house: House, m
     house.ingress.publish("t", [event()], ANONYMOUS, outcomes.append, waited=1)
     await eventually(lambda: len(outcomes) == 2)
     assert told == [pytest.approx(4, abs=0.5)]
+
+
+async def test_one_event_without_a_key_in_a_compacted_topic_costs_only_its_own_publish(house: House) -> None:
+    await house.bus.alter_topic("t", TopicSettings(cleanup="compact"))
+    outcomes: list[Outcome] = []
+    for one in (event(1, subject="a"), event(2), event(3, subject="a")):
+        house.publish([one], outcomes)
+    await eventually(lambda: len(outcomes) == 3)
+    assert [isinstance(outcome, InvalidEvent) for outcome in outcomes] == [False, True, False]
+    assert outcomes[1].faults[0].where == "events[0]"  # type: ignore[union-attr]  # an error, see above
+    assert await house.stored() == ["1", "3"]

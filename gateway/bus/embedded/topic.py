@@ -18,7 +18,7 @@ from gateway.bus.embedded.recovery import Opened
 from gateway.bus.embedded.retention import segment_bytes
 from gateway.bus.embedded.segment import Segment
 from gateway.bus.embedded.settings import TopicFile
-from gateway.bus.partitioner import Partitioner
+from gateway.bus.partitioner import Partitioner, check_keys
 from gateway.bus.records import EVENT_OVERHEAD, decode_records, encode_records, encoded_size, set_base_offset
 from gateway.columns import take
 from gateway.errors import Fault, TooLarge, UnknownTopic
@@ -88,10 +88,13 @@ class TopicLog:
         return [Bounds(self.first(number), partition.next) for number, partition in enumerate(self.partitions)]
 
     def encode(self, events: Sequence[Event], partitioner: Partitioner, *, keep: bool = True) -> Append:
-        """Encode one append call and assign its offsets. Raises TooLarge with nothing assigned.
+        """Encode one append call and assign its offsets. Raises TooLarge and InvalidEvent with
+        nothing assigned.
 
         `keep` the events for a tail; else they are decoded again should one come meanwhile.
         """
+        if self.settings.cleanup == "compact":
+            check_keys(events, self.name)
         now = time.time_ns() // 1_000_000
         outgoing: list[Outgoing] = []
         for number, places in partitioner.split(events, len(self.partitions)).items():

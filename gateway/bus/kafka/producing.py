@@ -24,7 +24,7 @@ from gateway.bus.kafka.lanes import Lane
 from gateway.bus.kafka.messages import Produced
 from gateway.bus.kafka.metadata import TopicMeta
 from gateway.bus.kafka.parcels import Form, Oversize, ProducerId
-from gateway.bus.partitioner import Partitioner
+from gateway.bus.partitioner import Partitioner, check_keys
 from gateway.errors import LinkspanError, OutcomeUnknown, UnknownTopic
 from gateway.event import Event
 
@@ -129,6 +129,8 @@ class Producing:
 
     def _place(self, call: Call, meta: TopicMeta, config: Config) -> None:
         """Encode the call's events into their lanes; all of them or, with an error, none."""
+        if config.cleanup == "compact":
+            check_keys(call.events, call.topic)
         self._used[call.topic] = time.monotonic()
         lanes: list[Lane] = []
         form = Form(config.compression, config.max_bytes)
