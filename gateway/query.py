@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from gateway.errors import Fault, InvalidInput
 
 MAX_FIELDS = 200
+MAX_FAULTS = 20
 
 
 class Query:
@@ -21,7 +22,8 @@ class Query:
         seen: dict[str, list[str]] = {}
         for name, value in self.pairs:
             seen.setdefault(name, []).append(value)
-        faults = [Fault(name[:80], _unknown(name, names)) for name in seen if name not in names]
+        unknown = [name for name in seen if name not in names]
+        faults = [Fault(name[:80], _unknown(name, names)) for name in unknown[:MAX_FAULTS]]
         faults += [
             Fault(name, "is given twice") for name, values in seen.items() if len(values) > 1 and name not in many
         ]
@@ -31,7 +33,9 @@ class Query:
             if "" in values and name in names
         ]
         if faults:
-            raise InvalidInput(f"query parameter {faults[0].where!r} {faults[0].message}", faults=tuple(faults[:20]))
+            raise InvalidInput(
+                f"query parameter {faults[0].where!r} {faults[0].message}", faults=tuple(faults[:MAX_FAULTS])
+            )
         self._values = seen
 
     def get(self, name: str) -> str | None:

@@ -38,6 +38,8 @@ LATER = ("schema", "dedup")
 READ_ONLY = ("name", "epoch", "max_event")
 #: Bytes of a body with settings.
 MAX_BODY = 64 * 1024
+#: So many faults are told.
+MAX_FAULTS = 20
 CLEANUP = ("delete", "compact")
 COMPRESSION = ("none", "gzip", "snappy", "lz4", "zstd")
 _BODY_TYPES = ("application/json", "application/merge-patch+json")
@@ -104,7 +106,7 @@ class TopicPages:
         if not isinstance(value, dict):
             raise InvalidSetting("the body must be a JSON object", faults=(Fault("body", "must be a JSON object"),))
         if twice:
-            faults = tuple(Fault(name[:80], "is given twice") for name in twice[:20])
+            faults = tuple(Fault(name[:80], "is given twice") for name in twice[:MAX_FAULTS])
             raise InvalidSetting(f"{faults[0].where} is given twice", faults=faults)
         return value
 
@@ -140,7 +142,7 @@ def wanted(body: dict[str, Any], fixed: Mapping[str, Any] | None = None) -> Want
         if name in READ_ONLY:
             take.fixed(name, (fixed or {}).get(name))
         elif name not in MEMBERS:
-            faults.append(Fault(name[:80], _unknown(name, MEMBERS)))
+            faults.append(Fault(name[:80], _unknown(name, MEMBERS, len(faults))))
     retention = take.mapping("retention", ("time", "bytes"))
     defaults = take.mapping("defaults", ("type",))
     settings = TopicSettings(
@@ -207,7 +209,7 @@ class _Taker:
             return {}
         for member in value:
             if member not in members:
-                self._fault(f"{name}.{member[:80]}", _unknown(member, members))
+                self._fault(f"{name}.{member[:80]}", _unknown(member, members, len(self._faults)))
         return value
 
     def parsed(self, name: str, parse: Callable[[str], int], *, bare: bool) -> int | None:
@@ -254,6 +256,7 @@ def _duplicates(body: bytes) -> list[str]:
     return list(twice)
 
 
-def _unknown(name: str, known: tuple[str, ...]) -> str:
-    close = get_close_matches(name, known, 1, 0.6)
+def _unknown(name: str, known: tuple[str, ...], faults: int) -> str:
+    # What was meant takes a while to find: it is not looked for where it is not shown.
+    close = get_close_matches(name, known, 1, 0.6) if faults < MAX_FAULTS else ()
     return f"is unknown; {close[0]!r} was meant?" if close else f"is unknown; there are {', '.join(known)}"

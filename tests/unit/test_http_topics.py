@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -207,6 +208,17 @@ async def test_what_the_door_the_bus_and_the_gateway_find_wrong_is_told_together
     ]  # fmt: skip
     assert "and 4 more" in told["detail"]
     assert (await (await web.get("/v1/topics/wrong")).json())["partitions"] == 2
+
+
+async def test_very_many_unknown_members_are_refused_in_no_time(web: ClientSession) -> None:
+    await web.put("/v1/topics/t")
+    began = time.process_time()
+    async with web.patch("/v1/topics/t", json={f"partition{n}": 1 for n in range(3000)}) as response:
+        assert response.status == 400
+        faults = (await response.json())["faults"]
+    assert time.process_time() - began < 0.3
+    assert len(faults) == 20
+    assert all("'partitions' was meant" in fault["message"] for fault in faults)
 
 
 async def test_fewer_partitions_are_impossible(web: ClientSession) -> None:

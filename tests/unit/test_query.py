@@ -28,6 +28,10 @@ def test_an_unknown_name_is_refused_with_the_one_that_was_meant() -> None:
     assert refused("a=1").message.endswith("is unknown")
 
 
+def test_faults_are_told_up_to_a_bound() -> None:
+    assert len(refused("&".join(f"limit{n}=1" for n in range(200)), "limit").faults) == 20
+
+
 def test_a_name_is_given_once() -> None:
     assert "twice" in refused("limit=1&limit=2", "limit").message
 
