@@ -253,7 +253,13 @@ class App:
     async def _open_admin(self, settings: AdminSettings) -> None:
         tls = self.tls(settings)
         admin = AdminServer(
-            settings, health=self.health, metrics=self.metrics, listeners=self._listening, debug=self._debug, tls=tls
+            settings,
+            health=self.health,
+            metrics=self.metrics,
+            listeners=self._listening,
+            views=self.views.views,
+            debug=self._debug,
+            tls=tls,
         )
         self._admins.append(admin)
         for host, port in await admin.start():

@@ -32,6 +32,8 @@ from gateway.operate.metrics import Counter, Metrics
 
 #: Sessions that write what they read from the log in one turn of the loop.
 TURNS = 4
+#: Views that operators are shown.
+SHOWN = 1000
 #: The least that one reads of the log at once, in bytes.
 MIN_CHUNK = 16 * 1024
 _EVERYTHING = ("**",)
@@ -68,9 +70,12 @@ class Views:
         self.overflows = _by_policy(metrics, "linkspan_overflows_total", "Subscribers whose sink was full.")
         self.dropped = _by_policy(metrics, "linkspan_dropped_events_total", "Events left out by an overflow policy.")
         hub.listen(self._topic_changed)
-        metrics.gauge_function("linkspan_views", "Views with members.", lambda: float(len(self.views())))
+        metrics.gauge_function("linkspan_views", "Views with members.", self._view_count)
         metrics.gauge_function(
             "linkspan_encodings_bytes", "Encoded events kept for those who catch up.", lambda: self.encodings.bytes
+        )
+        metrics.gauge_function(
+            "linkspan_catch_up_lag_events", "How far the furthest of those who catch up is behind.", self._lag
         )
         metrics.counter_function(
             "linkspan_catch_up_encoded_events_total",
@@ -119,7 +124,7 @@ class Views:
         await asyncio.gather(*opening, return_exceptions=True)
 
     def views(self) -> list[ViewFigures]:
-        """All views, those with the most members first."""
+        """The SHOWN largest views, those with the most members first."""
         found = [
             ViewFigures(
                 scope.label, sorted(map(str, view.target.patterns)), str(view.form.key), len(view.members),
@@ -128,7 +133,7 @@ class Views:
             for scope in self._scopes.values()
             for view in scope.views
         ]  # fmt: skip
-        return sorted(found, key=lambda view: -view.members)
+        return sorted(found, key=lambda view: -view.members)[:SHOWN]
 
     # What sessions call
 
@@ -199,9 +204,15 @@ class Views:
                 self._metrics.gauge_function("linkspan_subscribers", help_, count, topic=label, state=state)
         return figures
 
+    def _view_count(self) -> float:
+        return sum(len(scope.views) for scope in self._scopes.values())
+
     def _count(self, label: str, *, live: bool) -> float:
         scopes = [scope for scope in self._scopes.values() if scope.label == label]
         return sum(scope.members if live else len(scope.sessions) - scope.members for scope in scopes)
+
+    def _lag(self) -> float:
+        return max((session.lag for scope in self._scopes.values() for session in scope.sessions), default=0)
 
     def _topic_changed(self, topic: str, change: TopicChange) -> None:
         if change is not TopicChange.PARTITIONS:

@@ -1,4 +1,4 @@
-"""The operator's listener: health, metrics, bound addresses and debug, on a port of its own.
+"""The operator's listener: health, metrics, addresses, views and debug, on a port of its own.
 
 Read only. It shares no limit with the clients' doors, so that it answers when they are full.
 """
@@ -31,7 +31,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class AdminServer:
-    """Serves one admin listener. `debug` and `listeners` give JSON values and are asked at each request."""
+    """Serves one admin listener. `debug`, `listeners` and `views` give JSON values and are asked at each request."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class AdminServer:
         health: Health,
         metrics: Metrics,
         listeners: Callable[[], Any],
+        views: Callable[[], Any],
         debug: Callable[[], Mapping[str, Any]],
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -53,6 +54,7 @@ class AdminServer:
             "/health/ready": self._ready,
             "/metrics": self._show_metrics,
             "/listeners": lambda request: _json(self._listeners()),
+            "/views": lambda request: _json(views()),
             "/debug": self._show_debug,
         }
 

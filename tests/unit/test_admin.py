@@ -36,7 +36,7 @@ class _Gateway:
     def server(self, settings: AdminSettings, tls: ssl.SSLContext | None = None) -> AdminServer:
         return AdminServer(
             settings, health=self.health, metrics=self.metrics, listeners=lambda: self.addresses,
-            debug=lambda: {"version": "1.2.3", "folder": Path("/d")}, tls=tls,
+            views=lambda: [{"scope": "t"}], debug=lambda: {"version": "1.2.3", "folder": Path("/d")}, tls=tls,
         )  # fmt: skip
 
 
@@ -88,6 +88,7 @@ async def test_metrics_come_in_the_format_that_is_asked_for(gateway: _Gateway, c
 
 async def test_listeners_shows_the_bound_addresses(client: httpx.AsyncClient) -> None:
     assert (await client.get("/listeners")).json() == [{"listener": "http", "port": 8080}]
+    assert (await client.get("/views")).json() == [{"scope": "t"}]
 
 
 async def test_debug_shows_the_process(client: httpx.AsyncClient) -> None:
