@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.bus.contract import TopicSettings
@@ -88,7 +88,12 @@ class World:
             for number, bounds in enumerate(await self.rig.bus.bounds(topic))
         }
         sink = await self.rig.subscribe(
-            *sources, start=start, overflow=policy, capacity=capacity, form=self.form, begin=False  # type: ignore[arg-type]
+            *sources,
+            start=start,
+            overflow=policy,
+            capacity=capacity,
+            form=self.form,
+            begin=False,  # type: ignore[arg-type]
         )
         # A batch may come between the answer and the beginning.
         session_of(sink).begin()
@@ -179,9 +184,7 @@ class World:
         events = [event for batch in batches for event in batch.events]
         return {event.offset: str(event.attributes["id"]) for event in selection.select(events)}
 
-    def check_lane(
-        self, got: list[Place | Gap], stored: dict[int, str], begin: int, start: str, policy: str
-    ) -> None:
+    def check_lane(self, got: list[Place | Gap], stored: dict[int, str], begin: int, start: str, policy: str) -> None:
         offsets = [each.offset for each in got if isinstance(each, Place)]
         assert offsets == sorted(set(offsets)), f"out of order or twice: {offsets}"
         if start.startswith("last"):
@@ -198,6 +201,16 @@ class World:
             assert max(stored) in offsets
 
 
+@example(
+    # A topic that grows while a scope is being opened was told to a stream that had not begun.
+    [
+        ("append", "t", ["a/x"]),
+        ("subscribe", ("t/**",), "latest", "catch-up", None),
+        ("subscribe", ("u/**", "t/a/*"), "last:3", "catch-up", None),
+        ("grow",),
+    ],
+    3,
+)
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(STEP, min_size=3, max_size=40), st.sampled_from([3, 1000]))
 def test_a_subscriber_gets_the_log(steps: list[tuple[object, ...]], batch_events: int) -> None:
