@@ -21,7 +21,7 @@ from gateway.delivery.outcome import Delivery, EndOfStream
 from gateway.delivery.stream import Stream
 from gateway.errors import CorruptData, UnknownTopic
 from tests.conftest import eventually
-from tests.unit.reading_support import Rig, a_rig, drain, event, names, read
+from tests.unit.reading_support import Rig, a_rig, event, names, read
 
 pytestmark = pytest.mark.timeout(200)
 
