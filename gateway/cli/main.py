@@ -11,10 +11,12 @@ from gateway.cli.demo import demo
 from gateway.cli.publish import publish
 from gateway.cli.subscribe import subscribe
 from gateway.cli.up import up
+from gateway.cli.usage import Commands
 from gateway.cli.version import version
 
 app = typer.Typer(
     name="linkspan",
+    cls=Commands,
     help="One durable log, many doors: an event gateway.",
     no_args_is_help=True,
     add_completion=False,
