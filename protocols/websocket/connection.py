@@ -33,7 +33,7 @@ LINGER = 2.0
 #: Bytes of answers that may wait for a client that takes nothing; then it is not read either.
 REPLIES = 64 * 1024
 #: Bytes that a connection may have handled in one turn of the loop: they can hold thousands of frames.
-TURN = 16 * 1024
+TURN = 32 * 1024
 #: Seconds by which the kernel's clock for acknowledgements may be off.
 INEXACT = 0.05
 _AWAY = "the gateway is shutting down; connect to another instance, or again later"
