@@ -126,15 +126,12 @@ class NativeDialect:
             )
         except LinkspanError as error:
             subscription.task = None
-            if self._subscriptions.pop(id, None) is not None:
-                self._drop(subscription)
-                self._refuse(id, error)
+            del self._subscriptions[id]  # whoever ends it before has cancelled this
+            self._drop(subscription)
+            self._refuse(id, error)
             return
         except Exception as error:  # noqa: BLE001  # told, and the client does not wait for ever
             connection.failed(error)
-            return
-        if self._subscriptions.get(id) is not subscription:  # it was ended while it began
-            session.close()
             return
         self._agree(id, {"sid": plain(id), "cursor": session.cursor})
         subscription.begin(session, paused=connection.paused)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.bus.contract import TopicChange
 from gateway.config.model import Limits
 from gateway.errors import BusUnavailable
 from tests.conftest import eventually
@@ -205,3 +206,29 @@ async def test_two_readers_of_the_same_share_a_view() -> None:
         await gateway.store(stored_event(1))
         assert await one.text() == await two.text()
         assert [view.members for view in gateway.views.views()] == [2]
+
+
+async def test_a_topic_that_changed_is_looked_up_again_and_one_that_cannot_be_is_told() -> None:
+    async with port() as gateway, Client.open(gateway, CLOUDEVENTS, BOTH) as client:
+        gateway.topics.on_topic("t", TopicChange.PARTITIONS)  # it is known no longer
+        client.write(together(event(1), event(2)))
+        assert [(await client.text())["id"] for _ in range(2)] == ["1", "2"]
+        gateway.topics.on_topic("t", TopicChange.PARTITIONS)
+        gateway.bus.fail_next("describe_topic", BusUnavailable("the log is away"))
+        client.write(together(event(3), event(4)))
+        told = [(await client.text())["data"] for _ in range(2)]
+        assert [(found["code"], found["id"]) for found in told] == [("bus_unavailable", "3"), ("bus_unavailable", "4")]
+
+
+async def test_who_stops_reading_gets_every_event_when_it_reads_again() -> None:
+    count = 3000
+    async with (
+        port(Limits(stream_buffer=64 * 1024)) as gateway,
+        Client.open(gateway, CLOUDEVENTS, "/v1/ws?from=t/**") as client,
+    ):
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for first in range(0, count, 50):
+            await gateway.store(*(stored_event(number, b'"%b"' % (b"x" * 5000)) for number in range(first, first + 50)))
+        assert gateway.clients[0].paused
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert [int((await client.text())["id"]) for _ in range(count)] == list(range(count))
