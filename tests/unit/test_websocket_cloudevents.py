@@ -208,13 +208,18 @@ async def test_two_readers_of_the_same_share_a_view() -> None:
         assert [view.members for view in gateway.views.views()] == [2]
 
 
-async def test_a_topic_that_changed_is_looked_up_again_and_one_that_cannot_be_is_told() -> None:
+async def test_a_topic_that_changed_is_looked_up_again_and_one_that_cannot_be_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*args: Any) -> None:
+        raise BusUnavailable("the log is away")
+
     async with port() as gateway, Client.open(gateway, CLOUDEVENTS, BOTH) as client:
         gateway.topics.on_topic("t", TopicChange.PARTITIONS)  # it is known no longer
         client.write(together(event(1), event(2)))
         assert [(await client.text())["id"] for _ in range(2)] == ["1", "2"]
         gateway.topics.on_topic("t", TopicChange.PARTITIONS)
-        gateway.bus.fail_next("describe_topic", BusUnavailable("the log is away"))
+        monkeypatch.setattr(gateway.topics, "ensure", away)
         client.write(together(event(3), event(4)))
         told = [(await client.text())["data"] for _ in range(2)]
         assert [(found["code"], found["id"]) for found in told] == [("bus_unavailable", "3"), ("bus_unavailable", "4")]
