@@ -21,6 +21,7 @@ from gateway.config.model import Limits
 from gateway.delivery.encodings import Encodings
 from gateway.delivery.figures import ScopeFigures
 from gateway.delivery.form import Form, Overflow, Sink
+from gateway.delivery.pace import Pace
 from gateway.delivery.position import LATEST, Start
 from gateway.delivery.reader import Reader, ReadRequest
 from gateway.delivery.scope import Place, Scope
@@ -30,8 +31,6 @@ from gateway.delivery.tail import TailHub
 from gateway.delivery.window import CHUNK
 from gateway.operate.metrics import Counter, Metrics
 
-#: Sessions that write what they read from the log in one turn of the loop.
-TURNS = 4
 #: Views that operators are shown.
 SHOWN = 1000
 #: The least that one reads of the log at once, in bytes.
@@ -62,7 +61,7 @@ class Views:
         self.buffer = limits.stream_buffer
         self.encodings = Encodings(limits.memory // 8)
         self._room = limits.memory // 2
-        self.turns = asyncio.Semaphore(TURNS)
+        self.pace = Pace()
         self._scopes: dict[_Key, Scope] = {}
         self._opening: dict[Scope, asyncio.Task[None]] = {}
         self._figures: dict[str, ScopeFigures] = {}
@@ -166,7 +165,9 @@ class Views:
         if scope is None:
             sources = tuple(Pattern(name, _EVERYTHING) for name in sorted(names))
             label = "*" if "**" in names else ",".join(sorted(names))[:100]
-            scope = Scope(label, self._figures_of(label), sources, principal, lambda _: self._forget(key, scope))
+            scope = Scope(
+                label, self._figures_of(label), self.pace, sources, principal, lambda _: self._forget(key, scope)
+            )
             self._scopes[key] = scope
         return scope
 

@@ -30,6 +30,7 @@ from gateway.delivery.figures import ScopeFigures
 from gateway.delivery.form import EndCause, Form
 from gateway.delivery.index import SubjectIndex
 from gateway.delivery.outcome import Delivery, EndOfStream, Slice
+from gateway.delivery.pace import Pace
 from gateway.delivery.stream import Stream
 from gateway.delivery.view import Collected, Matched, Target, View, Write
 from gateway.errors import LinkspanError
@@ -67,11 +68,12 @@ class Scope:
         self,
         label: str,
         figures: ScopeFigures,
+        pace: Pace,
         sources: tuple[Pattern, ...],
         principal: Principal,
         ended: Callable[[Scope], None],
     ) -> None:
-        self.label, self.figures, self._ended = label, figures, ended
+        self.label, self.figures, self._pace, self._ended = label, figures, pace, ended
         self.sources, self.principal = sources, principal
         self._stream: Stream | None = None
         self._targets: dict[frozenset[Pattern], Target] = {}
@@ -380,6 +382,7 @@ class Scope:
     def _between(self) -> None:
         """A flush has ended: members whose sinks are full leave, those who caught up join."""
         self._job = None
+        self._pace.flushed()
         leaving, self._leaving = self._leaving, {}
         for session in leaving:
             session.leave_if_full()

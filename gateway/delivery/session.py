@@ -15,6 +15,7 @@ becomes a member again when the stream stands where its scope does.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -253,10 +254,7 @@ class Session:
         """Few write at a time, so that those who catch up never keep the live edge waiting."""
         self._busy = True
         try:
-            async with self._views.turns:
-                if not self._closed:
-                    self._deliver(stream, delivery)
-                await asyncio.sleep(0)
+            await self._views.pace.turn(partial(self._deliver, stream, delivery))
         finally:
             self._busy = False
 
@@ -285,6 +283,8 @@ class Session:
         self.leave_if_full()
 
     def _deliver(self, stream: Stream, delivery: Delivery) -> None:
+        if self._closed:
+            return
         form, events = self.form, delivery.events
         if delivery.gaps:
             cursor = None if events else delivery.cursor
