@@ -43,7 +43,13 @@ def test_it_has_fewer_than_a_hundred_lines_and_sees_only_the_seam() -> None:
 @pytest.mark.usefixtures("example")
 async def test_events_go_in_and_out_as_lines(tmp_path: Path) -> None:
     plugins = installed()
-    overrides = ["listeners.http=null", "listeners.admin=null", "listeners.lines.port=0", "topics.t.partitions=1"]
+    overrides = [
+        "listeners.http=null",
+        "listeners.websocket=null",
+        "listeners.admin=null",
+        "listeners.lines.port=0",
+        "topics.t.partitions=1",
+    ]
     loaded = load(data=tmp_path / "data", overrides=overrides, plugins=infos(plugins))
     app = App.build(loaded, plugins)
     try:
