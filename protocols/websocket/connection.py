@@ -1,15 +1,14 @@
 """One TCP connection: from its first byte through handshake and messages to its end.
 
 Everything that arrives is handled synchronously; there is no task, queue or timer of its own.
-Several reasons may stop the reading of a connection: each is a bit of `_holds`. Blocks of events
-go to the transport without passing here: everything written is whole frames.
+Blocks of events go to the transport without passing here: everything written is whole frames.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway.plugin import ANONYMOUS, Draining, LinkspanError, Principal, Unavailable, now_rfc3339
@@ -21,6 +20,7 @@ from protocols.websocket.dialect import Dialect
 from protocols.websocket.handshake import END, NATIVE, Opening, open_handshake
 from protocols.websocket.limits import Bucket
 from protocols.websocket.native import NativeDialect
+from protocols.websocket.pace import EVERY_HOLD, Hold, Paced
 from protocols.websocket.problem import HeadersTooLarge, InternalError, Malformed, TooSlow, answer, status_of
 from protocols.websocket.wire import PING, Message, Wire, text_frame, window_bits
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 #: Seconds that a closing handshake may take, and that a client may go on sending what is thrown away.
 CLOSING = 5.0
 LINGER = 2.0
-#: Bytes of answers that may wait for a client that takes nothing; then it is not read either.
-REPLIES = 64 * 1024
 #: Bytes that a connection may have handled in one turn of the loop: they can hold thousands of frames.
 TURN = 32 * 1024
 #: Seconds by which the kernel's clock for acknowledgements may be off.
@@ -52,42 +50,24 @@ class State(IntEnum):
     CLOSED = 5
 
 
-class Hold(IntFlag):
-    """Why a connection is not read."""
-
-    OPENING = 1
-    RATE = 2
-    INGRESS = 4
-    UNREAD = 8
-    """It takes none of its answers."""
-    WAITING = 16
-    """A topic is being looked up."""
-    TURN = 32
-    """The rest of what was read has to wait until others had their turn."""
-
-
-class Connection(asyncio.Protocol):
-    """See the module. `heard`: when something came last, by the door's clock."""
+class Connection(Paced):
+    """See the module."""
 
     __slots__ = (
-        "_backlog", "_bucket", "_deadline", "_dialect", "_head", "_held", "_holds", "_id", "_pending", "_pinged",
-        "_since", "_state", "_subprotocol", "_task", "_transport", "_unsent", "_wire", "door", "heard", "paused",
-        "principal", "window_bits",
+        "_deadline", "_dialect", "_head", "_held", "_id", "_pending", "_pinged", "_since", "_state", "_subprotocol",
+        "_task", "_unsent", "_wire", "principal", "window_bits",
     )  # fmt: skip
 
     def __init__(self, door: Door) -> None:
-        self.door = door
+        super().__init__(door)
         self.principal: Principal = ANONYMOUS
         self.window_bits = 0
-        self.paused = False
-        self.heard = self._pinged = self._deadline = 0.0
-        self._state, self._holds = State.HEAD, 0
-        self._backlog = self._pending = self._unsent = 0
+        self._state = State.HEAD
+        self._pinged = self._deadline = 0.0
+        self._pending = self._unsent = 0
         self._head = self._id = self._since = self._subprotocol = ""
-        self._transport: asyncio.Transport
         self._wire: Wire | None = None
         self._dialect: Dialect | None = None
-        self._bucket: Bucket | None = None
         self._held: list[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -102,6 +82,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state = State.CLOSED
+        self.lost()
         self.door.remove(self)
         self._stop()
         if self._wire is not None:
@@ -114,22 +95,15 @@ class Connection(asyncio.Protocol):
         self._stop()
         self._leave(CLOSING, State.ENDING)
 
-    def bound(self, size: int) -> None:
-        """Pause writing once more than so many bytes wait."""
-        if self._state is not State.CLOSED:
-            self._transport.set_write_buffer_limits(high=size)
-
     def pause_writing(self) -> None:
         self.paused = True
-        self._unsent, self._deadline = self._transport.get_write_buffer_size(), self.door.now
+        if self._state is State.OPEN:
+            self._unsent, self._deadline = self._transport.get_write_buffer_size(), self.door.now
         if self._dialect is not None:
             self._dialect.pause()
 
     def resume_writing(self) -> None:
-        self.paused = False
-        self._backlog = 0
-        self.heard = self.door.now
-        self._release(Hold.UNREAD)
+        self.taken()
         if self._dialect is not None:
             self._dialect.resume()
 
@@ -138,10 +112,10 @@ class Connection(asyncio.Protocol):
         if len(data) <= TURN:
             self._handle(data)
         else:
-            self._hold(Hold.TURN)
+            self.hold(Hold.TURN)
             self._take_turns(data, 0)
-        if self._bucket is not None:
-            self._slow_down(self._bucket, len(data))
+        if self._bucket is not None and self._state is State.OPEN:
+            self.slow_down(self._bucket, len(data))
 
     def _take_turns(self, data: bytes, begin: int) -> None:
         end = begin + TURN
@@ -149,7 +123,7 @@ class Connection(asyncio.Protocol):
         if end < len(data) and self._state < State.ENDING:
             asyncio.get_running_loop().call_soon(self._take_turns, data, end)
         else:
-            self._release(Hold.TURN)
+            self.release(Hold.TURN)
 
     def _handle(self, data: bytes) -> None:
         """Never raises: a defect of ours ends this connection alone."""
@@ -200,7 +174,7 @@ class Connection(asyncio.Protocol):
             return
         self._dialect = CloudEventsDialect(self, wish)
         self._state = State.OPENING
-        self._hold(Hold.OPENING)
+        self.hold(Hold.OPENING)
         self._task = door.spawn(self._prepare(opening, self._dialect), "websocket handshake")
 
     async def _prepare(self, opening: Opening, dialect: Dialect) -> None:
@@ -229,7 +203,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(opening.accept())
         if self._dialect is not None:
             self._dialect.begin()
-        self._release(Hold.OPENING)
+        self.release(Hold.OPENING)
 
     def _refuse(self, error: LinkspanError) -> None:
         """Answer the handshake with an error, and end the connection once the client has seen it."""
@@ -251,8 +225,11 @@ class Connection(asyncio.Protocol):
         if self._held is None:
             dialect.settle()
         self._flush()
-        if self._pending:
-            self._yield_to_ingress()
+        self._yield()
+
+    def _yield(self) -> None:
+        if self._pending and self._state is State.OPEN:
+            self.yield_to_ingress()
 
     def _take(self, message: Message, dialect: Dialect) -> None:
         data = message.data
@@ -270,7 +247,7 @@ class Connection(asyncio.Protocol):
     def wait_for(self, work: Callable[[], Awaitable[object]], then: Callable[[LinkspanError | None], None]) -> None:
         """Take no message before `work` is done and `then` was called with its error: none overtakes another."""
         self._held = []
-        self._hold(Hold.WAITING)
+        self.hold(Hold.WAITING)
         self._task = self.door.spawn(self._wait(work, then), "websocket topic")
 
     async def _wait(self, work: Callable[[], Awaitable[object]], then: Callable[[LinkspanError | None], None]) -> None:
@@ -292,7 +269,9 @@ class Connection(asyncio.Protocol):
                 self._held += held[at + 1 :]
                 return
         self._dialect.settle()
-        self._release(Hold.WAITING)
+        if self._held is None:
+            self.release(Hold.WAITING)
+        self._yield()
 
     # What dialects call
 
@@ -309,7 +288,7 @@ class Connection(asyncio.Protocol):
     def send(self, payload: bytes) -> None:
         """One text message; dropped when the connection is closing."""
         if self.open:
-            self._write(text_frame(payload))
+            self.write_frames(text_frame(payload))
 
     def publishing(self) -> None:
         """Events were given to the ingress; `published` follows."""
@@ -340,7 +319,7 @@ class Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Tell the client to reconnect elsewhere, once what it published is answered."""
         if self._state is State.OPEN and self._pending:
-            self._hold(Hold.INGRESS)
+            self.hold(Hold.INGRESS)
         else:
             self._refuse(Draining(_AWAY))
             self.close(Code.RESTART, "the gateway is shutting down; reconnect and resume with the last cursor")
@@ -365,7 +344,7 @@ class Connection(asyncio.Protocol):
         """From now on only what belongs to the end is read; at last the socket is cut."""
         self._state = state
         self._deadline = self.door.now + seconds
-        self._release(~Hold.TURN)
+        self.release(EVERY_HOLD & ~Hold.TURN)
 
     def _hang_up(self) -> None:
         """Nothing more will be written. The client's bytes are still read, so that the last of ours reach it."""
@@ -382,7 +361,7 @@ class Connection(asyncio.Protocol):
             self._leave(CLOSING)
         output = wire.take_output()
         if output:
-            self._write(output)
+            self.write_frames(output)
         if wire.over and self._state is State.CLOSING:
             if wire.clean:
                 self._leave(LINGER, State.ENDING)
@@ -390,44 +369,6 @@ class Connection(asyncio.Protocol):
             else:
                 self.door.counters.faults.inc()
                 self._hang_up()
-
-    def _write(self, frames: bytes) -> None:
-        self._transport.write(frames)
-        if self.paused and self._state is State.OPEN:
-            self._backlog += len(frames)
-            if self._backlog > REPLIES:
-                self._hold(Hold.UNREAD)
-
-    # How fast it is read
-
-    def _hold(self, reason: Hold) -> None:
-        if not self._holds:
-            self._transport.pause_reading()
-        self._holds |= reason
-
-    def _release(self, reason: Hold) -> None:
-        if self._holds:
-            self._holds &= ~reason
-            if not self._holds:
-                self.heard = self.door.now
-                self._transport.resume_reading()
-
-    def _slow_down(self, bucket: Bucket, size: int) -> None:
-        loop = asyncio.get_running_loop()
-        pause = bucket.take(size, loop.time())
-        if pause and self._state is State.OPEN:
-            self._hold(Hold.RATE)
-            loop.call_later(pause, self._release, Hold.RATE)
-
-    def _yield_to_ingress(self) -> None:
-        ingress = self.door.gateway.ingress
-        if not ingress.writable and not self._holds & Hold.INGRESS and self._state is State.OPEN:
-            self._hold(Hold.INGRESS)
-            ingress.when_writable(self._ingress_writable)
-
-    def _ingress_writable(self) -> None:
-        if not self.door.draining:
-            self._release(Hold.INGRESS)
 
     # Whether it is there
 
@@ -459,7 +400,7 @@ class Connection(asyncio.Protocol):
                 return
         self._pinged = now
         self.door.counters.pings.inc()
-        self._write(PING)
+        self.write_frames(PING)
 
     def _check_slow(self, now: float) -> None:
         unsent = self._transport.get_write_buffer_size()

@@ -484,3 +484,20 @@ async def test_a_connection_that_ends_in_the_middle_of_a_large_read_handles_no_m
         await eventually(lambda: not gateway.clients)
         assert gateway.metric("linkspan_websocket_messages_received_total", kind="ping") == 1
         assert gateway.metric("linkspan_websocket_messages_received_total", kind="invalid") == 0
+
+
+async def test_a_connection_that_went_while_the_ingress_was_full_hurts_nobody() -> None:
+    async with port(Limits(memory=2**20)) as gateway, Client.open(gateway) as client, Client.open(gateway) as other:
+        await other.ask({"id": 0, "publish": {"topic": "t", "events": [event()]}})
+        release = gateway.bus.hold("append")
+        for number in range(40):
+            client.send({"id": number, "publish": {"topic": "t", "events": [event(number, data="x" * 50_000)]}})
+        await eventually(lambda: not gateway.ingress.writable)
+        other.send({"id": 1, "publish": {"topic": "t", "events": [event()]}})
+        await eventually(lambda: all(found._holds for found in gateway.clients))
+        next(found for found in gateway.clients if found._pending > 1).abort()
+        await eventually(lambda: len(gateway.clients) == 1)
+        release()
+        assert "ok" in await other.text()
+        await still_served(other)
+        assert gateway.ingress.writable
