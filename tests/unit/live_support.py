@@ -99,7 +99,8 @@ class ListSink:
                 found.append(msgspec.convert(_decode(line)["gap"], Gap))
             else:
                 place, _, cursor = line.rpartition(b" ")
-                found.append(Place(*_decode(place), cursor.decode()))
+                topic, partition, offset, id = _decode(place)
+                found.append(Place(topic, partition, offset, id, cursor.decode()))
         return found
 
     @property

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.bus.contract import TopicSettings
 from gateway.config.model import Limits
+from gateway.delivery.form import Overflow
 from gateway.delivery.handover import Gap
 from tests.unit.live_support import LineForm, ListSink, LiveRig, Place, a_live_rig, session_of, until
 
@@ -53,7 +54,7 @@ class World:
         self.form = LineForm()
         self.number = 0
         self.sinks: list[ListSink] = []
-        self.wanted: dict[ListSink, tuple[tuple[str, ...], str, str, dict[tuple[str, int], int]]] = {}
+        self.wanted: dict[ListSink, tuple[tuple[str, ...], str, Overflow, dict[tuple[str, int], int]]] = {}
         self.created = False
 
     async def run(self, steps: list[tuple[object, ...]]) -> None:
@@ -79,7 +80,7 @@ class World:
             made.append(f"e{self.number}#{self.number % 7}@{subject}")
         await self.rig.put(topic, *made)
 
-    async def subscribe(self, sources: tuple[str, ...], start: str, policy: str, capacity: int | None) -> None:
+    async def subscribe(self, sources: tuple[str, ...], start: str, policy: Overflow, capacity: int | None) -> None:
         if len(self.sinks) >= 6:
             return
         ends = {
@@ -93,7 +94,7 @@ class World:
             overflow=policy,
             capacity=capacity,
             form=self.form,
-            begin=False,  # type: ignore[arg-type]
+            begin=False,
         )
         # A batch may come between the answer and the beginning.
         session_of(sink).begin()
@@ -163,8 +164,8 @@ class World:
 
     async def check(self, sink: ListSink) -> None:
         sources, start, policy, ends = self.wanted[sink]
-        got, lanes = sink.got, {}
-        for each in got:
+        lanes: dict[tuple[str, int], list[Place | Gap]] = {}
+        for each in sink.got:
             lanes.setdefault((each.topic, each.partition), []).append(each)
         for topic in await self.rig.bus.topics():
             for number in range(len(await self.rig.bus.bounds(topic))):

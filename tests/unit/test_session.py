@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import BusUnavailable, InvalidPosition
 from gateway.event import Event
-from tests.unit.live_support import LineForm, a_live_rig, session_of, until
+from tests.unit.live_support import LineForm, ListSink, a_live_rig, session_of, until
 from tests.unit.reading_support import event
 
 
@@ -154,7 +154,7 @@ async def test_a_sink_that_is_full_from_the_start_loses_nothing() -> None:
             await rig.put("t", start)
             assert sink.blocks == []
             session_of(sink).resume()
-            await until(lambda sink=sink, start=start: sink.ids[-1:] == [start])
+            await last_is(sink, start)
 
 
 async def test_what_comes_between_the_answer_and_the_beginning_is_delivered() -> None:
@@ -190,7 +190,7 @@ async def test_cursors_resume_wherever_it_stands() -> None:
             (session_of(catching_up).cursor, ["a", "b", "c"]),
         ):
             resumed = await rig.subscribe("t/**", start=cursor)
-            await until(lambda resumed=resumed, ids=ids: resumed.ids == ids)
+            await ids_are(resumed, ids)
 
 
 @pytest.mark.parametrize(("recreate", "cause"), [(False, "deleted"), (True, "recreated")])
@@ -274,6 +274,14 @@ async def test_a_cursor_of_other_topics_is_refused() -> None:
         sink = await rig.subscribe("t/**", start="earliest", begin=False)
         with pytest.raises(InvalidPosition):
             await rig.subscribe("u/**", start=session_of(sink).cursor)
+
+
+async def ids_are(sink: ListSink, ids: list[str]) -> None:
+    await until(lambda: sink.ids == ids)
+
+
+async def last_is(sink: ListSink, id: str) -> None:
+    await until(lambda: sink.ids[-1:] == [id])
 
 
 def test_an_event_has_a_weight() -> None:
