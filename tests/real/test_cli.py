@@ -136,7 +136,7 @@ def test_off_a_terminal_results_and_logs_have_a_stream_each(tmp_path: Path) -> N
         process = spawn("up", "--data", str(tmp_path / "data"), *FREE_PORTS, *flags)
         assert process.stdout is not None
         first = process.stdout.readline()
-        while flags and '"http"' not in first:
+        while flags and '"websocket"' not in first:
             first += process.stdout.readline()
         while not flags and "Ctrl-C" not in first:
             first += process.stdout.readline()
