@@ -1,0 +1,534 @@
+"""A tree to the text of a Python expression over the values of one event.
+
+The text holds names and whole numbers that are made here, never anything of the expression's own
+text: its literals and patterns go through a table of constants. Each value is looked at once for
+the type that it nearly always has; every other case is a call that casts, or raises
+EvaluationError. Attributes are variables `a0, a1, ...` (None: not there), payload fields are
+`p0, p1, ...` (MISSING or None: not there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from routing.errors import InvalidFilter
+from routing.filters import arithmetic, cast
+from routing.filters.ast import (
+    COMPARISONS,
+    Attribute,
+    Binary,
+    Call,
+    Exists,
+    In,
+    InArray,
+    Like,
+    Literal,
+    Logic,
+    Node,
+    Path,
+    Payload,
+    Unary,
+    children,
+    walk,
+)
+from routing.filters.cast import EvaluationError, Site, Type
+from routing.filters.functions import CESQL, EXPR, Function
+from routing.filters.lexer import Dialect
+from routing.filters.like import TooLong, matcher, plain, split_pattern
+from routing.shape import MISSING
+
+#: Levels of a tree in one text: Python's own parser takes 200 parentheses.
+_LEVELS: Final = 12
+_LOGIC: Final = {"AND": " and ", "OR": " or ", "XOR": " ^ "}
+#: Special forms of `expr`: not all of their arguments are evaluated.
+_SPECIAL: Final = {"COALESCE": 1, "IF": 3}
+#: CESQL v1, 3.4.4: events are valid, so these are there.
+REQUIRED: Final = frozenset({"id", "source", "type", "specversion"})
+
+
+def like(match: Callable[[str], bool], value: str, site: Site) -> bool:
+    try:
+        return match(value)
+    except TooLong:
+        message = f"a string of {len(value)} is too long for a pattern with _ between two %"
+        raise EvaluationError("functionEvaluation", message, site) from None
+
+
+_HELPERS: Final[dict[str, Any]] = {
+    "EvaluationError": EvaluationError, "MISSING": MISSING, "zip": zip, "str": str, "int": int, "float": float,
+    "bool": bool, "present": cast.present, "as_str": cast.as_str, "as_bool": cast.as_bool, "as_int": cast.as_int,
+    "as_num": cast.as_num, "as_time": cast.as_time, "known_number": cast.known_number, "order": cast.order,
+    "order_text": cast.order_text, "holds": cast.holds, "like": like,
+}  # fmt: skip
+_OPERATIONS: Final[dict[Dialect, dict[str, Callable[..., Any]]]] = {
+    "cesql": {
+        "+": arithmetic.add32, "-": arithmetic.subtract32, "*": arithmetic.multiply32, "/": arithmetic.divide32,
+        "%": arithmetic.remainder32, "negate": arithmetic.negate32, "equal": cast.equal32, "same": cast.same32,
+        "member": cast.member32,
+    },
+    "expr": {
+        "+": arithmetic.add, "-": arithmetic.subtract, "*": arithmetic.multiply, "/": arithmetic.divide,
+        "%": arithmetic.remainder, "negate": arithmetic.negate, "equal": cast.equal, "same": cast.same,
+        "member": cast.member,
+    },
+}  # fmt: skip
+_NAMES: Final[dict[Type, str]] = {"str": "a string", "num": "a number", "bool": "true or false", "time": "a time"}
+_CLASSES: Final[dict[Type, str]] = {"str": "str", "int": "int", "bool": "bool"}
+
+
+class Generator:
+    """Makes texts that share variables, constants and helpers.
+
+    `strict`: what is known to fail whatever the event holds is refused.
+    """
+
+    def __init__(self, dialect: Dialect, strict: bool) -> None:
+        self.dialect, self._strict = dialect, strict
+        self._operations = _OPERATIONS[dialect]
+        self.functions = CESQL if dialect == "cesql" else EXPR
+        #: CESQL's integers, or numbers of `expr`.
+        self._number: Type = "int" if dialect == "cesql" else "num"
+        self.attributes: dict[str, str] = {}
+        self.paths: dict[Path, str] = {}
+        self.names: dict[str, Any] = {**_HELPERS, "__builtins__": {}}
+        self._texts: dict[int, str] = {}
+        self._definitions: list[str] = []
+        self._temporaries = 0
+
+    # The parts of a text
+
+    def variables(self, node: Node) -> list[str]:
+        """The variables that a tree reads, attributes first."""
+        found: dict[str, None] = {}
+        for part in walk(node):
+            if isinstance(part, Attribute):
+                found[self._attribute(part)] = None
+            elif isinstance(part, Payload):
+                found[self._payload(part)] = None
+        return sorted(found)
+
+    def _attribute(self, node: Attribute) -> str:
+        return self.attributes.setdefault(node.name, f"a{len(self.attributes)}")
+
+    def _payload(self, node: Payload) -> str:
+        return self.paths.setdefault(node.path, f"p{len(self.paths)}")
+
+    def constant(self, value: object) -> str:
+        name = f"K{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def _site(self, node: Node) -> str:
+        match node:
+            case Attribute(name=name):
+                what = f"the attribute {name}"
+            case Payload():
+                what = path_text(node.path)
+            case Call(name=name):
+                what = name
+            case _:
+                what = "the value"
+        return self.constant(Site(node.at, what))
+
+    def _temporary(self) -> str:
+        self._temporaries += 1
+        return f"v{self._temporaries}"
+
+    def _operation(self, name: str) -> str:
+        return self._known(self._operations[name])
+
+    def _known(self, helper: Callable[..., Any]) -> str:
+        name = helper.__name__
+        self.names[name] = helper
+        return name
+
+    def definitions(self) -> str:
+        """The functions that long texts were cut into."""
+        return "".join(self._definitions)
+
+    # What is known of a node's value
+
+    def type_of(self, node: Node) -> Type:
+        match node:
+            case Literal(value=value):
+                return _literal_type(value, self._number)
+            case Attribute() | Payload():
+                return "any"
+            case Call():
+                return self._call_type(node)
+            case Unary(operator="-"):
+                return self._number
+            case Binary(operator=operator):
+                return "bool" if operator in COMPARISONS else self._arithmetic_type(node)
+            case _:
+                return "bool"
+
+    def _call_type(self, node: Call) -> Type:
+        if node.name in _SPECIAL and self.dialect == "expr":
+            types = {self.type_of(argument) for argument in node.arguments[node.name == "IF" :]}
+            return types.pop() if len(types) == 1 else "any"
+        return self._function(node).result
+
+    def _arithmetic_type(self, node: Binary) -> Type:
+        if self.dialect == "cesql" or node.operator not in ("+", "-"):
+            return self._number
+        types = {self.type_of(node.left), self.type_of(node.right)}
+        if types <= {"num", "bool"}:
+            return "num"
+        return "time" if "time" in types and types <= {"time", "num"} and node.operator == "+" else "any"
+
+    def _function(self, node: Call) -> Function:
+        overloads = self.functions.get(node.name)
+        if overloads is None:
+            raise InvalidFilter(self._unknown(node.name), kind="missingFunction", position=node.at)
+        count = len(node.arguments)
+        for function in overloads:
+            if function.takes(count):
+                return function
+        wanted = " or ".join(_arity(function) for function in overloads)
+        message = f"{node.name} takes {wanted}, not {count}"
+        raise InvalidFilter(message, kind="missingFunction", position=node.at)
+
+    def _unknown(self, name: str) -> str:
+        if self.dialect == "cesql" and (name in EXPR or name in _SPECIAL):
+            return f"{name} is a function of the 'expr' dialect, not of CESQL"
+        return f"there is no function {name}; there are {', '.join(sorted({*self.functions, *self._special()}))}"
+
+    def _special(self) -> dict[str, int]:
+        return _SPECIAL if self.dialect == "expr" else {}
+
+    # Texts
+
+    def text(self, node: Node) -> str:
+        """The value as it is, whatever its type."""
+        if id(node) not in self._texts:
+            self._texts[id(node)] = self._make(node)
+        return self._texts[id(node)]
+
+    def checked(self, node: Node) -> str:
+        """The value, which is there."""
+        match node:
+            case Attribute():
+                name = self._attribute(node)
+                return f"({name} if {name} is not None else present({name}, {self._site(node)}))"
+            case Payload():
+                name = self._payload(node)
+                return (
+                    f"({name} if {name} is not None and {name} is not MISSING else present({name}, {self._site(node)}))"
+                )
+            case _:
+                return self.text(node)
+
+    def as_type(self, node: Node, wanted: Type) -> str:
+        """The value as a type. Raises InvalidFilter, if strict, for a literal that is none such."""
+        known = self.type_of(node)
+        if wanted == "any":
+            return self.checked(node)
+        if known == wanted and not isinstance(node, Literal):
+            return self.text(node)
+        if isinstance(node, Literal):
+            return self._literal_as(node, wanted)
+        if isinstance(node, Attribute | Payload):
+            return self._variable_as(node, wanted)
+        if self._strict and known != wanted and "time" in (known, wanted) and {known, wanted} & {"num", "bool"}:
+            message = f"{_NAMES[known]} cannot be read as {_NAMES[wanted]}"
+            raise InvalidFilter(message, kind="cast", position=node.at)
+        return f"as_{wanted}({self.text(node)}, {self._site(node)})"
+
+    def _literal_as(self, node: Literal, wanted: Type) -> str:
+        site = Site(node.at, "the value")
+        try:
+            return self.constant(getattr(cast, f"as_{wanted}")(node.value, site))
+        except EvaluationError as error:
+            if self._strict:
+                raise InvalidFilter(error.message, kind=error.kind, position=node.at) from None
+        return f"as_{wanted}({self.constant(node.value)}, {self.constant(site)})"
+
+    def _variable_as(self, node: Attribute | Payload, wanted: Type) -> str:
+        name, site = self.text(node), self._site(node)
+        slow = f"as_{wanted}({name}, {site})"
+        if wanted == "num":
+            if isinstance(node, Payload):
+                return f"({name} if {name}.__class__ is float or {name}.__class__ is int else {slow})"
+            number = self._temporary()
+            # Attributes are mostly strings; what was read before is looked up.
+            return f"({number} if ({number} := known_number({name})) is not None else {slow})"
+        if wanted in _CLASSES:
+            return f"({name} if {name}.__class__ is {_CLASSES[wanted]} else {slow})"
+        return slow
+
+    def _make(self, node: Node) -> str:
+        text = self._make_whole(node)
+        if _height(node) % _LEVELS:
+            return text
+        name, variables = f"f{len(self._definitions)}", ", ".join(self.variables(node))
+        self._definitions.append(f"def {name}({variables}):\n    return {text}\n")
+        return f"{name}({variables})"
+
+    def _make_whole(self, node: Node) -> str:
+        match node:
+            case Literal(value=value):
+                return self.constant(value)
+            case Attribute():
+                return self._attribute(node)
+            case Payload():
+                return self._payload(node)
+            case Unary(operator="NOT"):
+                return f"(not {self.as_type(node.operand, 'bool')})"
+            case Unary():
+                number = self.as_type(node.operand, self._number)
+                return f"{self._operation('negate')}({number}, {self._site(node)})"
+            case Logic(operator=operator, terms=terms):
+                return f"({_LOGIC[operator].join(self.as_type(term, 'bool') for term in terms)})"
+            case Exists():
+                return self._exists(node)
+            case Like():
+                return self._like(node)
+            case In():
+                return self._in(node)
+            case InArray():
+                return self._in_array(node)
+            case Call():
+                return self._call(node)
+            case Binary(operator=operator):
+                if operator in ("=", "!="):
+                    return self._equality(node)
+                return self._ordering(node) if operator in COMPARISONS else self._arithmetic(node)
+
+    def _exists(self, node: Exists) -> str:
+        what = node.what
+        if isinstance(what, Payload):
+            name = self._payload(what)
+            return f"({name} is not MISSING and {name} is not None)"
+        name = self._attribute(what)
+        return self.constant(True) if what.name in REQUIRED else f"({name} is not None)"
+
+    def _arithmetic(self, node: Binary) -> str:
+        operator, wanted = node.operator, self._number
+        helper = self._operation(operator)
+        if self.dialect == "expr":
+            if operator in ("+", "-") and self.type_of(node) != "num":
+                wanted = "any"  # there may be times
+            elif operator == "/" and not (_may_be_whole(node.left) and _may_be_whole(node.right)):
+                helper = self._known(arithmetic.divide_exactly)
+        if wanted == "any":
+            self._check_summands(node)
+        left, right = self.as_type(node.left, wanted), self.as_type(node.right, wanted)
+        return f"{helper}({left}, {right}, {self._site(node)})"
+
+    def _check_summands(self, node: Binary) -> None:
+        for part in (node.left, node.right):
+            if (
+                isinstance(part, Literal)
+                and isinstance(part.value, str)
+                and "time"
+                not in (
+                    self.type_of(node.left),
+                    self.type_of(node.right),
+                )
+            ):
+                self._literal_as(part, "num")
+
+    def _equality(self, node: Binary) -> str:
+        left, right = node.left, node.right
+        operator = "==" if node.operator == "=" else "!="
+        types = self.type_of(left), self.type_of(right)
+        if "time" in types:
+            return f"({self.as_type(left, 'time')} {operator} {self.as_type(right, 'time')})"
+        if types[1] != "any" and (types[0] != "any" or self.dialect == "cesql" or isinstance(left, Attribute)):
+            return f"({self.as_type(left, types[1])} {operator} {self.as_type(right, types[1])})"
+        return self._dynamic_equality(node, operator, types[1])
+
+    def _dynamic_equality(self, node: Binary, operator: str, right: Type) -> str:
+        """The types show when the values are there (a payload's may be a time, by its format)."""
+        negation = "not " if operator == "!=" else ""
+        x, y = self.checked(node.left), self.checked(node.right)
+        slow = f"{negation}{self._operation('equal')}({x}, {y}, {self._site(node.left)})"
+        if not isinstance(node.left, Attribute | Payload) or not isinstance(node.right, Attribute | Payload | Literal):
+            return f"({slow})"
+        x, y = self.text(node.left), self.text(node.right)
+        if right == "any":
+            return f"({x} {operator} {y} if {x}.__class__ is {y}.__class__ is str else {slow})"
+        if right == "num":
+            return f"({x} {operator} {y} if {x}.__class__ is float or {x}.__class__ is int else {slow})"
+        return f"({x} {operator} {y} if {x}.__class__ is {right} else {slow})"
+
+    def _ordering(self, node: Binary) -> str:
+        left, right, operator = node.left, node.right, node.operator
+        if self.dialect == "cesql":
+            return f"({self.as_type(left, 'int')} {operator} {self.as_type(right, 'int')})"
+        types = self.type_of(left), self.type_of(right)
+        for wanted in ("time", "num"):
+            if wanted in types or any(_literal_form(part) == wanted for part in (left, right)):
+                kind: Type = "time" if wanted == "time" else "num"
+                return f"({self.as_type(left, kind)} {operator} {self.as_type(right, kind)})"
+        for part, other, turned in ((right, left, operator), (left, right, _TURNED[operator])):
+            if isinstance(part, Literal) and isinstance(part.value, str):
+                return self._text_ordering(other, turned, part)
+        return (
+            f"({self._known(cast.order)}({self.checked(left)}, {self.checked(right)}, {self._site(node)}) {operator} 0)"
+        )
+
+    def _text_ordering(self, node: Node, operator: str, text: Literal) -> str:
+        constant = self.constant(text.value)
+        if self.type_of(node) == "bool":
+            raise InvalidFilter(
+                f"{cast.show(text.value)} is no number to compare true or false with", kind="cast", position=text.at
+            )
+        slow = f"order_text({self.text(node)}, {constant}, {self._site(node)}) {operator} 0"
+        if isinstance(node, Attribute | Payload):
+            name = self.text(node)
+            return f"({name} {operator} {constant} if {name}.__class__ is str else {slow})"
+        return f"({slow})"
+
+    def _like(self, node: Like) -> str:
+        value, negation = self.as_type(node.operand, "str"), "not " if node.negated else ""
+        pieces = split_pattern(node.pattern)
+        texts = [plain(piece) for piece in pieces]
+        match texts:
+            case [str(whole)]:
+                return f"({value} {'!=' if node.negated else '=='} {self.constant(whole)})"
+            case [str(start), ""]:
+                return f"({negation}{value}.startswith({self.constant(start)}))"
+            case ["", str(end)]:
+                return f"({negation}{value}.endswith({self.constant(end)}))"
+            case ["", str(part), ""]:
+                return f"({self.constant(part)} {negation}in {value})"
+        match_text = self.constant(matcher(node.pattern))
+        if None in texts[1:-1]:
+            return f"({negation}like({match_text}, {value}, {self._site(node)}))"
+        return f"({negation}{match_text}({value}))"
+
+    def _in(self, node: In) -> str:
+        negation, operand = "not " if node.negated else "", node.operand
+        known = self.type_of(operand)
+        if not all(isinstance(item, Literal) for item in node.items):
+            return self._in_values(node, negation)
+        values = [item.value for item in node.items if isinstance(item, Literal)]
+        if known != "any":
+            for item in node.items:
+                self.as_type(item, known)
+        site = self._site(operand)
+        slow = f"{negation}{self._operation('member')}({{}}, {self.constant(tuple(values))}, {site})"
+        if isinstance(operand, Attribute | Payload):
+            name, texts = self.text(operand), self._texts_of(values)
+            fast = f"{name} {negation}in {self.constant(texts)} if {name}.__class__ is str else "
+            numbers = self._numbers_of(values)
+            if numbers and isinstance(operand, Payload):
+                inside = f"{name} {negation}in {self.constant(numbers)}"
+                fast += f"{inside} if {name}.__class__ is int or {name}.__class__ is float else "
+            return f"({fast}{slow.format(self.checked(operand))})"
+        return f"({slow.format(self.text(operand))})"
+
+    def _texts_of(self, values: list[Any]) -> frozenset[str]:
+        site = Site(0, "")
+        return frozenset(cast.as_str(value, site) for value in values)
+
+    def _numbers_of(self, values: list[Any]) -> frozenset[int | float] | None:
+        site = Site(0, "")
+        try:
+            return frozenset(cast.as_num(value, site) for value in values)
+        except EvaluationError:
+            return None
+
+    def _in_values(self, node: In, negation: str) -> str:
+        """A list with more than literals: evaluated from left to right until one is equal."""
+        value, same, site = self._temporary(), self._operation("same"), self._site(node.operand)
+        values = [f"({value} := {self.checked(node.operand)})", *[value] * (len(node.items) - 1)]
+        tests = [f"{same}({x}, {self.checked(item)}, {site})" for x, item in zip(values, node.items, strict=True)]
+        return f"({negation}({' or '.join(tests)}))"
+
+    def _in_array(self, node: InArray) -> str:
+        negation = "not " if node.negated else ""
+        operand, array = self.checked(node.operand), self._payload(node.array)
+        return f"({negation}holds({operand}, {array}, {self._site(node.array)}))"
+
+    def _call(self, node: Call) -> str:
+        if node.name in self._special():
+            return self._special_call(node)
+        function = self._function(node)
+        arguments = [self.as_type(argument, function.parameter(k)) for k, argument in enumerate(node.arguments)]
+        if function.call.__name__ == "_itself":
+            return arguments[0]
+        name = f"c{len(self.names)}"
+        self.names[name] = function.call
+        return f"{name}({', '.join([self._site(node), *arguments])})"
+
+    def _special_call(self, node: Call) -> str:
+        count = len(node.arguments)
+        if node.name == "IF":
+            if count != 3:
+                raise InvalidFilter(f"IF takes 3 arguments, not {count}", kind="missingFunction", position=node.at)
+            condition, yes, no = node.arguments
+            return f"({self.checked(yes)} if {self.as_type(condition, 'bool')} else {self.checked(no)})"
+        if count < 2:
+            message = f"COALESCE takes 2 arguments or more, not {count}"
+            raise InvalidFilter(message, kind="missingFunction", position=node.at)
+        return self._coalesce(node)
+
+    def _coalesce(self, node: Call) -> str:
+        *tried, last = node.arguments
+        text = ""
+        for argument in tried:
+            if not isinstance(argument, Attribute | Payload):
+                message = "COALESCE tries attributes and fields of the payload; only the last argument may be more"
+                raise InvalidFilter(message, position=argument.at)
+            name = self.text(argument)
+            text += f"{name} if {name} is not None and {name} is not MISSING else "
+        return f"({text}{self.checked(last)})"
+
+
+_TURNED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def _literal_type(value: object, number: Type) -> Type:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, str):
+        return "str"
+    return "time" if isinstance(value, datetime) else number
+
+
+def _literal_form(node: Node) -> Type | None:
+    """What a text in an ordering is: it tells what is meant, so the other side has to be the same."""
+    if not isinstance(node, Literal) or not isinstance(node.value, str):
+        return None
+    try:
+        cast.as_num(node.value, Site(0, ""))
+    except EvaluationError:
+        return "time" if cast.read_time(node.value) is not None else None
+    return "num"
+
+
+def _may_be_whole(node: Node) -> bool:
+    return not any(isinstance(part, Payload) for part in walk(node))
+
+
+def _height(node: Node) -> int:
+    """Levels below and with the node."""
+    height, level = 0, [node]
+    while level:
+        height += 1
+        level = [child for parent in level for child in children(parent)]
+    return height
+
+
+def _arity(function: Function) -> str:
+    count = len(function.parameters)
+    return f"{count} or more arguments" if function.rest else f"{count} argument{'' if count == 1 else 's'}"
+
+
+def path_text(path: Path) -> str:
+    """A path as it is written in an expression."""
+    text = "data"
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step.isidentifier() and step.isascii():
+            text += f".{step}"
+        else:
+            quoted = step.replace("'", "\\'")
+            text += f"['{quoted}']"
+    return text
