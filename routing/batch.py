@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from itertools import chain
 from operator import attrgetter, itemgetter
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
-import cbor2
 import msgspec
 
+from routing.attributes import Value, canonical
+from routing.formats import decode_cbor, decode_json, decode_msgpack, format_of
 from routing.shape import MISSING, Path, Plan, plan_of, walk
 
-__all__ = ["MISSING", "Batch", "Decode", "EventLike", "Path", "Paths", "Plain", "Value", "format_of", "walk"]
-
-Value: TypeAlias = str | int | bool
-Format: TypeAlias = Literal["json", "msgpack", "cbor", "other"]
+__all__ = ["MISSING", "Batch", "Decode", "EventLike", "Path", "Paths", "Plain", "Value", "walk"]
 
 
 class EventLike(Protocol):
@@ -86,6 +84,7 @@ class Paths:
 
 _NO_PATHS: Final = Paths()
 _UNKNOWN: Final = object()
+_TEXT: Final = {str, type(None)}
 _attributes_of = attrgetter("attributes")
 _raw_of = attrgetter("raw")
 
@@ -101,11 +100,13 @@ class Batch:
         "_datas",
         "_decode",
         "_fields",
+        "_groups",
         "_paths",
         "_payloads",
         "_plan",
         "_records",
         "_rows",
+        "_texts",
         "events",
         "undecodable",
     )
@@ -118,6 +119,8 @@ class Batch:
         self._plan: Plan | None = None
         self._rows: Sequence[dict[str, Value]] | None = None
         self._columns: dict[str, list[Value | None]] = {}
+        self._texts: dict[str, list[str | None]] = {}
+        self._groups: dict[str, dict[str, list[int]] | None] = {}
         self._datas: Sequence[bytes | None] | None = None
         self._records: list[Any] | None = None
         self._payloads: list[object] | None = None
@@ -146,6 +149,37 @@ class Batch:
                 column = [row.get(name) for row in rows]
             self._columns[name] = column
         return column
+
+    def text(self, name: str) -> list[str | None]:
+        """As `attribute`, in the canonical strings of the values (CloudEvents 1.0.2, 2.4)."""
+        column = self._texts.get(name)
+        if column is None:
+            values = self.attribute(name)
+            if set(map(type, values)) <= _TEXT:
+                column = cast("list[str | None]", values)
+            else:
+                column = [None if value is None else canonical(value) for value in values]
+            self._texts[name] = column
+        return column
+
+    def equal(self, name: str, values: frozenset[str]) -> Sequence[int]:
+        """The places, in order, of events whose attribute has one of the values as its text.
+
+        The second who asks for an attribute pays for an index over the batch, the others use it.
+        """
+        if name not in self._groups:
+            self._groups[name] = None
+            return _equal(self.text(name), values)
+        groups = self._groups[name]
+        if groups is None:
+            groups = self._groups[name] = {}
+            for place, text in enumerate(self.text(name)):
+                if text is not None:
+                    groups.setdefault(text, []).append(place)
+        if len(values) == 1:
+            (value,) = values
+            return groups.get(value, ())
+        return sorted(chain.from_iterable(groups[value] for value in groups.keys() & values))
 
     # Payloads
 
@@ -229,26 +263,33 @@ class Batch:
         self.undecodable += bad
         return record
 
-    def _format(self, kind: Value | None) -> Format:
+    def _format(self, kind: Value | None) -> str | None:
         # Data without a content type is JSON unless the topic says what else.
         if kind is None:
-            return "json" if self._decode is None else "other"
+            return "json" if self._decode is None else None
         return format_of(str(kind))
 
     def _whole(self, place: int) -> object:
         data, content_type = self.datas[place], self.attribute("datacontenttype")[place]
         if data is None:
             return MISSING
-        kind = self._format(content_type)
+        known = _DECODERS.get(self._format(content_type))
         try:
-            if kind != "other":
-                return _DECODERS[kind](data)
+            if known is not None:
+                return known(data)
             payload = MISSING if self._decode is None else self._decode(self.events[place])
-            return _DECODERS["json"](data) if payload is MISSING and content_type is None else payload
+            return decode_json(data) if payload is MISSING and content_type is None else payload
         except Exception:  # noqa: BLE001
             # What others sent, read by a decoder that others may have written: counted, and a MISSING.
             self.undecodable += 1
             return MISSING
+
+
+def _equal(column: list[str | None], values: frozenset[str]) -> list[int]:
+    if len(values) == 1:
+        (value,) = values
+        return [place for place, text in enumerate(column) if text == value]
+    return [place for place, text in enumerate(column) if text in values]
 
 
 def _rows(events: Sequence[EventLike]) -> Sequence[dict[str, Value]]:
@@ -261,27 +302,8 @@ def _rows(events: Sequence[EventLike]) -> Sequence[dict[str, Value]]:
     return list(map(_attributes_of, events))
 
 
-def _unpack_cbor(data: bytes) -> object:
-    return cbor2.loads(data)
-
-
-_DECODERS: Final[dict[str, Callable[[bytes], object]]] = {
-    "json": msgspec.json.Decoder().decode,
-    "msgpack": msgspec.msgpack.Decoder().decode,
-    "cbor": _unpack_cbor,
+_DECODERS: Final[dict[str | None, Callable[[bytes], object]]] = {
+    "json": decode_json,
+    "msgpack": decode_msgpack,
+    "cbor": decode_cbor,
 }
-_FORMATS: Final[dict[str, Format]] = {
-    "json": "json",
-    "msgpack": "msgpack",
-    "x-msgpack": "msgpack",
-    "vnd.msgpack": "msgpack",
-    "cbor": "cbor",
-}
-
-
-@lru_cache(1024)
-def format_of(content_type: str) -> Format:
-    """The format that a content type tells of: by its subtype or that's suffix (RFC 6838, 4.2.8)."""
-    media, _, _ = content_type.partition(";")
-    _, _, subtype = media.strip().lower().partition("/")
-    return _FORMATS.get(subtype) or _FORMATS.get(subtype.rpartition("+")[2], "other")
