@@ -1,16 +1,19 @@
 """Who wants an event of a topic, by its subject: literal subjects in a dict, patterns in a trie.
 
 A look-up costs what it finds: 100,000 literal subjects cost no more than 100. Patterns that
-could be at many places of the trie at once are in automata instead. Pure.
+could be at many places of the trie at once are in automata instead. Those that want only events
+with one of some texts in an attribute are found by that text, wherever their pattern is. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from gateway.address import Pattern, is_literal, subject_patterns
 from gateway.automaton import Automaton
+from gateway.event import Value, canonical
+from routing.filters.predicates import Equality, symbol_of
 
 T = TypeVar("T", bound=Hashable)
 #: Results of the trie that are remembered; emptied when full.
@@ -63,6 +66,51 @@ class _Group(Generic[T]):
             found.update(self._values[place])
 
 
+class _Spot(Generic[T]):
+    """Values with the same pattern, by the attribute's text that they want."""
+
+    __slots__ = ("_wanted",)
+
+    def __init__(self) -> None:
+        self._wanted: dict[str, dict[str, dict[T, None]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._wanted)
+
+    def add(self, value: T, equality: Equality) -> None:
+        name, texts = equality
+        wanted = self._wanted.setdefault(name, {})
+        for text in texts:
+            wanted.setdefault(text, {})[value] = None
+
+    def remove(self, value: T, equality: Equality) -> None:
+        name, texts = equality
+        wanted = self._wanted.get(name, {})
+        for text in texts:
+            values = wanted.get(text, {})
+            values.pop(value, None)
+            if not values:
+                wanted.pop(text, None)
+        if not wanted:
+            self._wanted.pop(name, None)
+
+    def find(self, attributes: Mapping[str, Value], found: list[T]) -> None:
+        """Whose text the event has. There may be more names asked for than an event has."""
+        wanted = self._wanted
+        for name in wanted if len(wanted) <= len(attributes) else wanted.keys() & attributes.keys() | _MADE_UP:
+            texts = wanted.get(name)
+            if texts is None:
+                continue
+            text = attributes.get(name)
+            if text is None:
+                text = symbol_of(attributes) if name == "symbol" else None
+            elif type(text) is not str:
+                text = canonical(text)
+            values = texts.get(text)  # type: ignore[arg-type]  # None is no text
+            if values is not None:
+                found.extend(values)
+
+
 class SubjectIndex(Generic[T]):
     """Values by the patterns of one topic. A value with several patterns is found once."""
 
@@ -77,15 +125,26 @@ class SubjectIndex(Generic[T]):
         self._group_of: dict[tuple[str, ...], _Group[T]] = {}
         self._patterns = 0
         self._known: dict[str | None, tuple[T, ...]] = {}
+        # Values with an equality: where their patterns are, and the spots by these.
+        self._selective: SubjectIndex[_Spot[T]] | None = None
+        self._spots: dict[tuple[str, ...] | None, _Spot[T]] = {}
 
     @property
     def narrow(self) -> bool:
         """Whether any value wants only some of the events."""
-        return bool(self._exact) or self._patterns > 0
+        return bool(self._exact) or self._patterns > 0 or self._selective is not None
 
-    def add(self, value: T, patterns: tuple[Pattern, ...]) -> None:
-        """Patterns that do not match the topic do nothing. A value is added once."""
+    def add(self, value: T, patterns: tuple[Pattern, ...], equality: Equality | None = None) -> None:
+        """Patterns that do not match the topic do nothing. A value is added once.
+
+        With an `equality` it is found only by `match_event`, and only for events whose attribute
+        has one of the texts (the symbol as `symbol_of` tells it).
+        """
         subjects = subject_patterns(self._topic, patterns)
+        if equality is not None:
+            for segments in _fewest(subjects):
+                self._spot(segments).add(value, equality)
+            return
         if ("**",) in subjects:
             self.all[value] = None
             return
@@ -104,10 +163,15 @@ class SubjectIndex(Generic[T]):
             self._patterns += 1
             self._known.clear()
 
-    def remove(self, value: T, patterns: tuple[Pattern, ...]) -> None:
-        """The same patterns as it was added with."""
+    def remove(self, value: T, patterns: tuple[Pattern, ...], equality: Equality | None = None) -> None:
+        """The same patterns and equality as it was added with."""
+        subjects = subject_patterns(self._topic, patterns)
+        if equality is not None:
+            for segments in _fewest(subjects):
+                self._remove_selective(segments, value, equality)
+            return
         self.all.pop(value, None)
-        for segments in subject_patterns(self._topic, patterns):
+        for segments in subjects:
             if segments is None or is_literal(segments):
                 subject = None if segments is None else "/".join(segments)
                 left = tuple(other for other in self._exact.get(subject, ()) if other != value)
@@ -120,7 +184,8 @@ class SubjectIndex(Generic[T]):
                 self._known.clear()
 
     def match(self, subject: str | None) -> tuple[T, ...]:
-        """Those that want an event with this subject (None: it has none), beside `all`."""
+        """Those that want an event with this subject (None: it has none), beside `all`; those with
+        an equality are not among them."""
         exact = self._exact.get(subject, ())
         if not self._patterns:
             return exact
@@ -134,6 +199,19 @@ class SubjectIndex(Generic[T]):
         if exact and wild:
             return tuple(dict.fromkeys(exact + wild))
         return exact or wild
+
+    def match_event(self, attributes: Mapping[str, Value]) -> Sequence[T]:
+        """Those that want an event, beside `all`: by its subject, and by the text of an attribute."""
+        subject = attributes.get("subject")
+        plain = self.match(subject)  # type: ignore[arg-type]  # a subject is a string
+        selective = self._selective
+        if selective is None:
+            return plain
+        found = list(plain)
+        spots = [*selective.all, *selective.match(subject)]  # type: ignore[arg-type]
+        for spot in spots:
+            spot.find(attributes, found)
+        return found if len(spots) < 2 else list(dict.fromkeys(found))
 
     def _walk(self, subject: str | None) -> tuple[T, ...]:
         # All places that the segments so far can lead to, by identity: at most as many as the
@@ -157,6 +235,26 @@ class SubjectIndex(Generic[T]):
                 group.find(subject, found_values)
         return tuple(found_values)
 
+    def _spot(self, segments: tuple[str, ...] | None) -> _Spot[T]:
+        spot = self._spots.get(segments)
+        if spot is None:
+            spot = self._spots[segments] = _Spot()
+            if self._selective is None:
+                self._selective = SubjectIndex(self._topic)
+            self._selective.add(spot, (Pattern(self._topic, segments),))
+        return spot
+
+    def _remove_selective(self, segments: tuple[str, ...] | None, value: T, equality: Equality) -> None:
+        spot, selective = self._spots.get(segments), self._selective
+        if spot is None or selective is None:
+            return
+        spot.remove(value, equality)
+        if not spot:
+            del self._spots[segments]
+            selective.remove(spot, (Pattern(self._topic, segments),))
+            if not self._spots:
+                self._selective = None
+
     def _group(self, segments: tuple[str, ...]) -> _Group[T]:
         """The group of a pattern; a new pattern goes where there is room."""
         group = self._group_of.get(segments)
@@ -179,6 +277,16 @@ class SubjectIndex(Generic[T]):
             if not group.wanted:
                 del self._groups[group]
         return True
+
+
+#: An attribute that events without it may have all the same.
+_MADE_UP = frozenset({"symbol"})
+
+
+def _fewest(subjects: Iterable[tuple[str, ...] | None]) -> list[tuple[str, ...] | None]:
+    """The subjects that matter: one for everything covers the others."""
+    each = list(subjects)
+    return [("**",)] if ("**",) in each else each
 
 
 def _closed(

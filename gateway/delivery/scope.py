@@ -420,11 +420,10 @@ class Scope:
 def _places(index: SubjectIndex[Target], events: list[Event]) -> list[Target]:
     """The targets that want some of the events, each with their places."""
     found: list[Target] = []
-    match = index.match
+    match = index.match_event
     for place, event in enumerate(events):
         raw = event.raw
-        subject = raw.get("subject") if type(raw) is dict else event.subject
-        for target in match(subject):  # type: ignore[arg-type]  # a subject is a string
+        for target in match(raw if type(raw) is dict else event.attributes):
             if target.places is None:
                 target.places = [place]
                 found.append(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,19 @@ PATTERNS = st.builds(
     st.none() | st.lists(SEGMENTS, min_size=1, max_size=5).map(tuple),
 ).map(lambda pattern: parse_pattern(str(pattern)))
 SUBJECTS = st.none() | st.lists(st.sampled_from(["a", "b", "t", ""]), min_size=1, max_size=5).map("/".join).filter(bool)
+NAMES = st.sampled_from(["type", "symbol", "n"])
+TEXTS = st.sampled_from(["a", "b", "1", "true"])
+EQUALITIES = st.none() | st.tuples(NAMES, st.frozensets(TEXTS, max_size=3))
+EVENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": TEXTS,
+        "symbol": TEXTS,
+        "n": st.sampled_from([1, True, "a", 0]),
+        "subject": SUBJECTS.filter(bool),
+    },
+)
+VALUES = st.tuples(st.lists(PATTERNS, min_size=1, max_size=3).map(tuple), EQUALITIES)
 
 
 def found(index: SubjectIndex[str], subject: str | None) -> set[str]:
@@ -105,3 +119,85 @@ def test_more_subjects_than_are_remembered_are_found_all_the_same() -> None:
     assert all(index.match(str(number)) == ("wild",) for number in range(10_050))
     assert index.match("x" * 300) == ("wild",)
     assert "x" * 300 not in index._known
+
+
+def wants(value: tuple[tuple[Pattern, ...], Any], event: dict[str, Any]) -> bool:
+    """The reference: whether a value wants an event."""
+    patterns, equality = value
+    if not any(pattern.matches("t", event.get("subject")) for pattern in patterns):
+        return False
+    if equality is None:
+        return True
+    name, texts = equality
+    text = event.get(name)
+    if text is None and name == "symbol" and "subject" in event:
+        text = event["subject"].split("/")[-1]
+    return text is not None and (str(text).lower() if type(text) is bool else str(text)) in texts
+
+
+@given(st.lists(VALUES, max_size=8), st.lists(EVENTS, max_size=6), st.sets(st.integers(0, 7)))
+def test_values_with_an_equality_are_found_by_subject_and_attribute(
+    values: list[tuple[tuple[Pattern, ...], Any]], events: list[dict[str, Any]], gone: set[int]
+) -> None:
+    index: SubjectIndex[int] = SubjectIndex("t")
+    for number, (patterns, equality) in enumerate(values):
+        index.add(number, patterns, equality)
+    left = set(range(len(values)))
+    for removed in (set(), gone & left, left - gone):
+        for number in removed:
+            index.remove(number, *values[number])
+        left = left - removed
+        for event in events:
+            matched = index.match_event(event)
+            assert len(matched) == len(set(matched))
+            assert {*index.all, *matched} == {number for number in left if wants(values[number], event)}
+            subject = event.get("subject")
+            assert not any(values[number][1] for number in index.match(subject))
+    assert not index.narrow
+    assert not index.all
+    assert not index._spots
+    assert index._selective is None
+
+
+def test_more_attributes_may_be_asked_for_than_an_event_has() -> None:
+    index: SubjectIndex[int] = SubjectIndex("t")
+    for number in range(100):
+        index.add(number, (parse_pattern("t/**"),), (f"a{number}", frozenset("x")))
+    index.add(100, (parse_pattern("t/**"),), ("symbol", frozenset("x")))
+    assert set(index.match_event({"a7": "x", "a8": "y", "subject": "s/x"})) == {7, 100}
+    assert index.match_event({"a7": "y", "symbol": "y", "subject": "s/x"}) == []
+
+
+def test_removing_an_equality_that_is_not_there_does_nothing() -> None:
+    index: SubjectIndex[str] = SubjectIndex("t")
+    pattern = (parse_pattern("t/**"),)
+    index.add("kept", pattern, ("type", frozenset("x")))
+    index.remove("other", pattern, ("type", frozenset("xy")))
+    index.remove("kept", pattern, ("n", frozenset("x")))
+    index.remove("kept", (parse_pattern("t/a"),), ("type", frozenset("x")))
+    assert index.match_event({"type": "x"}) == ["kept"]
+
+
+def per_event(index: SubjectIndex[int], events: list[dict[str, str]]) -> float:
+    """Seconds for all events; the least of several rounds."""
+    rounds = []
+    for _ in range(7):
+        began = time.process_time()
+        for event in events:
+            assert len(index.match_event(event)) == 1
+        rounds.append(time.process_time() - began)
+    return min(rounds)
+
+
+@pytest.mark.parametrize("pattern", ["t/**", "t/s/*", "t/s/1", "t/**/1"])
+@pytest.mark.parametrize("name", ["type", "symbol"])
+def test_a_hundred_thousand_equalities_cost_no_more_than_a_hundred(pattern: str, name: str) -> None:
+    costs = []
+    for many in (100, 100_000):
+        index: SubjectIndex[int] = SubjectIndex("t")
+        patterns = (parse_pattern(pattern),)
+        for number in range(many):
+            index.add(number, patterns, (name, frozenset([f"x{number}"])))
+        step = many // 100
+        costs.append(per_event(index, [{"subject": "s/1", name: f"x{number * step}"} for number in range(100)] * 20))
+    assert costs[1] < 2 * costs[0]
