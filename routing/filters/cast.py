@@ -44,10 +44,26 @@ class Site(NamedTuple):
 class EvaluationError(Exception):
     """What went wrong with one event. `value`: what the function gives all the same (CESQL v1, 3.5), or None."""
 
-    def __init__(self, kind: Kind, message: str, site: Site, value: object = None) -> None:
-        super().__init__(kind, message, site, value)
-        self.kind: Kind = kind
-        self.message, self.site, self.value = message, site, value
+    # Missing attributes are common, so making one costs little: only who tells of it makes the text.
+    args: tuple[Any, ...]
+
+    @property
+    def kind(self) -> Kind:
+        return self.args[0]  # type: ignore[no-any-return]
+
+    @property
+    def message(self) -> str:
+        if self.kind == "missingAttribute":
+            return f"{self.site.what} is not there"
+        return self.args[1]  # type: ignore[no-any-return]
+
+    @property
+    def site(self) -> Site:
+        return self.args[2]  # type: ignore[no-any-return]
+
+    @property
+    def value(self) -> object:
+        return self.args[3] if len(self.args) > 3 else None
 
 
 def show(value: object) -> str:
@@ -65,7 +81,7 @@ def _name(value: object) -> str:
 
 def _cannot(value: object, wanted: str, site: Site) -> EvaluationError:
     if value is None or value is MISSING:
-        return EvaluationError("missingAttribute", f"{site.what} is not there", site)
+        return EvaluationError("missingAttribute", "", site)
     return EvaluationError("cast", f"{show(value)} cannot be read as {wanted}", site)
 
 
@@ -272,9 +288,13 @@ def holds(x: object, array: object, site: Site) -> bool:
     present(array, site)
     if type(array) is not list:
         raise _cannot(array, "an array", site)
+    if type(x) is str and x in array:
+        return True
     for item in array:
+        if item is None or type(item) is type(x) is str:
+            continue
         try:
-            if item is not None and equal(item, x, site):
+            if equal(item, x, site):
                 return True
         except EvaluationError:
             if isinstance(x, dict | list | bytes):
