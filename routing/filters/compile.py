@@ -16,7 +16,7 @@ from routing.filters import equality
 from routing.filters.ast import Attribute, Binary, In, Like, Literal, Logic, Node, Path, Payload, walk
 from routing.filters.cast import ZEROS, EvaluationError, Type
 from routing.filters.fold import fold
-from routing.filters.generate import REQUIRED, Generator
+from routing.filters.generate import REQUIRED, Generator, code_of
 from routing.filters.lexer import Dialect
 from routing.filters.parser import parse
 from routing.shape import MISSING
@@ -30,12 +30,12 @@ def quick{name}(places{columns}):
 
 def slow{name}(places{columns}):
     out = []
-    add = out.append
+    keep = out.append
     errors = 0
     for {row} in zip(places{columns}):
         try:
             if {exact}:
-                add(i)
+                keep(i)
         except EvaluationError:
             errors += 1
     return out, errors
@@ -46,14 +46,14 @@ def one({arguments}):
 
 def values({parameters}):
     out = []
-    add = out.append
+    keep = out.append
     errors = 0
     for {row} in zip({parameters}):
         try:
-            add({value})
+            keep({value})
         except EvaluationError:
             errors += 1
-            add({zero})
+            keep({zero})
     return out, errors
 """
 
@@ -78,7 +78,7 @@ class Expression:
     """
 
     def __init__(self, text: str, dialect: Dialect, *, strict: bool = True, boolean: bool = False) -> None:
-        self.text, self.dialect = text, dialect
+        self.text, self.dialect, self._strict = text, dialect, strict
         root = fold(parse(text, dialect, strict=strict), dialect, strict)
         generator = Generator(dialect, strict)
         self._root = root
@@ -93,11 +93,9 @@ class Expression:
         self.equality = equality.equality(root)
         self.key = f"{dialect} {root!r}"
         terms = root.terms if isinstance(root, Logic) and root.operator == "AND" else (root,)
-        self._names = _build(generator, root, terms, self.result)
-        self._one: Callable[..., Any] = self._names["one"]
-        self._values: Callable[..., tuple[list[Any], int]] = self._names["values"]
-        self._reads = _reads(generator, root)
-        self._stages = [_Stage(generator, self._names, number, term) for number, term in enumerate(terms)]
+        _build_stages(generator, terms)
+        self._stages = [_Stage(generator, number, term) for number, term in enumerate(terms)]
+        self._values: _Values | None = None
 
     def __repr__(self) -> str:
         return f"<{self.dialect} {self.text!r}>"
@@ -117,16 +115,24 @@ class Expression:
 
     def column(self, batch: Batch) -> tuple[list[Any], int]:
         """The value of each event, the zero value of its type where there is an error, and how many had one."""
-        return self._values(range(len(batch)), *(read(batch, range(len(batch)), True) for read in self._reads))
+        places = range(len(batch))
+        made = self._made()
+        return made.values(places, *(read(batch, places, True) for read in made.reads))  # type: ignore[no-any-return]
+
+    def _made(self) -> _Values:
+        """Filters never ask for values, so what makes them is made when it is needed."""
+        if self._values is None:
+            self._values = _Values(self._root, self.dialect, self._strict)
+        return self._values
 
     def one(
         self, attributes: dict[str, Value], data: bytes | None = None, decode: Decode | None = None
     ) -> tuple[Any, RoutingError | None]:
         """The value for one event and the error, if there is one. What a failed function gives all the same is
         the value if nothing was made of it."""
-        batch = Batch((Plain(attributes, data),), decode=decode)
+        batch, made = Batch((Plain(attributes, data),), decode=decode), self._made()
         try:
-            return self._one(*(read(batch, (0,), True)[0] for read in self._reads)), None
+            return made.one(*(read(batch, (0,), True)[0] for read in made.reads)), None
         except EvaluationError as error:
             value = ZEROS[self.result]
             if error.value is not None and error.site.at == self._root.at:
@@ -142,8 +148,8 @@ class _Stage:
 
     __slots__ = ("_missing", "_quick", "_reads", "_slow")
 
-    def __init__(self, generator: Generator, names: dict[str, Any], number: int, term: Node) -> None:
-        self._quick, self._slow = names[f"quick{number}"], names[f"slow{number}"]
+    def __init__(self, generator: Generator, number: int, term: Node) -> None:
+        self._quick, self._slow = generator.names.pop(f"quick{number}"), generator.names.pop(f"slow{number}")
         self._reads = _reads(generator, term)
         self._missing = _guards(generator, term)
 
@@ -156,41 +162,47 @@ class _Stage:
         return found, sum(columns[0].count(value) for value in self._missing)
 
 
-def _build(generator: Generator, root: Node, terms: Sequence[Node], result: Type) -> dict[str, Any]:
-    """The functions of an expression. Their text has nothing of the user's: see generate.py."""
-    parts = []
-    for number, term in enumerate(terms):
-        alone = len(terms) == 1 and generator.type_of(term) != "bool"
-        exact = f"({generator.checked(term)}) is True" if alone else generator.as_type(term, "bool")
-        variables = generator.variables(term)
-        guard = (
-            " and ".join(f"{variables[0]} is not {generator.constant(value)}" for value in _guards(generator, term))
-            if variables
-            else ""
-        )
-        parts.append(
-            _TEMPLATE.format(
-                name=number,
-                columns="".join(f", {name}" for name in variables),
-                row=", ".join(["i", *variables]) if variables else "(i,)",
-                test=f"{guard} and {exact}" if guard else exact,
-                exact=exact,
-            )
-        )
-    variables = generator.variables(root)
-    value = generator.checked(root)
-    parts.append(
-        _VALUES.format(
+class _Values:
+    """The value of an expression, of one event (from its variables) and of many."""
+
+    __slots__ = ("one", "reads", "values")
+
+    def __init__(self, root: Node, dialect: Dialect, strict: bool) -> None:
+        generator = Generator(dialect, strict)
+        value, variables = generator.checked(root), generator.variables(root)
+        source = _VALUES.format(
             arguments=", ".join(variables),
             parameters=", ".join(["places", *variables]),
             row=", ".join(["i", *variables]) if variables else "(i,)",
             value=value,
-            zero=generator.constant(ZEROS[result]),
+            zero=generator.constant(ZEROS[generator.type_of(root)]),
         )
+        exec(code_of(generator.definitions() + source), generator.names)
+        self.one: Callable[..., Any] = generator.names["one"]
+        self.values: Callable[..., tuple[list[Any], int]] = generator.names["values"]
+        self.reads = _reads(generator, root)
+
+
+def _build_stages(generator: Generator, terms: Sequence[Node]) -> None:
+    """The functions of the stages, into the generator's names."""
+    parts = [_stage_text(generator, number, term, len(terms) == 1) for number, term in enumerate(terms)]
+    exec(code_of(generator.definitions() + "".join(parts)), generator.names)
+
+
+def _stage_text(generator: Generator, number: int, term: Node, alone: bool) -> str:
+    if alone and generator.type_of(term) != "bool":
+        exact = f"({generator.checked(term)}) is True"  # CESQL v1, 1.2: what is not a boolean does not pass
+    else:
+        exact = generator.as_type(term, "bool")
+    variables = generator.variables(term)
+    guards = [f"{variables[0]} is not {generator.constant(value)}" for value in _guards(generator, term)]
+    return _TEMPLATE.format(
+        name=number,
+        columns="".join(f", {name}" for name in variables),
+        row=", ".join(["i", *variables]) if variables else "(i,)",
+        test=" and ".join([*guards, exact]),
+        exact=exact,
     )
-    source = generator.definitions() + "".join(parts)
-    exec(compile(source, "<expression>", "exec"), generator.names)
-    return generator.names
 
 
 def _reads(generator: Generator, node: Node) -> list[Read]:

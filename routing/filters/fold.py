@@ -22,7 +22,8 @@ from routing.filters.ast import (
     walk,
 )
 from routing.filters.cast import EvaluationError
-from routing.filters.generate import Generator
+from routing.filters.functions import CESQL, EXPR
+from routing.filters.generate import Generator, code_of
 from routing.filters.lexer import Dialect
 
 
@@ -51,7 +52,7 @@ def fold(node: Node, dialect: Dialect, strict: bool) -> Node:
 
 
 def _constant(node: Node, dialect: Dialect) -> bool:
-    functions = Generator(dialect, strict=False).functions
+    functions = CESQL if dialect == "cesql" else EXPR
     for part in walk(node):
         if isinstance(part, Attribute | Payload | Exists | InArray):
             return False
@@ -65,7 +66,7 @@ def _evaluated(node: Node, dialect: Dialect, strict: bool) -> Node:
     text = generator.text(node)
     names: dict[str, Any] = generator.names
     try:
-        exec(compile(f"{generator.definitions()}value = {text}", "<constant>", "exec"), names)
+        exec(code_of(f"{generator.definitions()}value = {text}"), names)
     except EvaluationError as error:
         if strict:
             raise InvalidFilter(

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
+from types import CodeType
 from typing import Any, Final
 
 from routing.errors import InvalidFilter
@@ -56,7 +58,8 @@ def like(match: Callable[[str], bool], value: str, site: Site) -> bool:
         raise EvaluationError("functionEvaluation", message, site) from None
 
 
-_HELPERS: Final[dict[str, Any]] = {
+#: Shared by all texts, so that 100,000 expressions do not each hold them.
+HELPERS: Final[dict[str, Any]] = {
     "EvaluationError": EvaluationError, "MISSING": MISSING, "zip": zip, "str": str, "int": int, "float": float,
     "bool": bool, "present": cast.present, "as_str": cast.as_str, "as_bool": cast.as_bool, "as_int": cast.as_int,
     "as_num": cast.as_num, "as_time": cast.as_time, "known_number": cast.known_number, "order": cast.order,
@@ -74,8 +77,16 @@ _OPERATIONS: Final[dict[Dialect, dict[str, Callable[..., Any]]]] = {
         "member": cast.member,
     },
 }  # fmt: skip
+HELPERS.update({one.__name__: one for some in _OPERATIONS.values() for one in some.values()})
+HELPERS["divide_exactly"] = arithmetic.divide_exactly
 _NAMES: Final[dict[Type, str]] = {"str": "a string", "num": "a number", "bool": "true or false", "time": "a time"}
 _CLASSES: Final[dict[Type, str]] = {"str": "str", "int": "int", "bool": "bool"}
+
+
+@lru_cache(1024)
+def code_of(source: str) -> CodeType:
+    """Literals are not in the text, so expressions that differ in them alone share their code."""
+    return compile(source, "<expression>", "exec")
 
 
 class Generator:
@@ -92,7 +103,8 @@ class Generator:
         self._number: Type = "int" if dialect == "cesql" else "num"
         self.attributes: dict[str, str] = {}
         self.paths: dict[Path, str] = {}
-        self.names: dict[str, Any] = {**_HELPERS, "__builtins__": {}}
+        #: What a text's names mean: constants here, helpers in place of Python's own functions.
+        self.names: dict[str, Any] = {"__builtins__": HELPERS}
         self._texts: dict[int, str] = {}
         self._definitions: list[str] = []
         self._temporaries = 0
@@ -137,12 +149,7 @@ class Generator:
         return f"v{self._temporaries}"
 
     def _operation(self, name: str) -> str:
-        return self._known(self._operations[name])
-
-    def _known(self, helper: Callable[..., Any]) -> str:
-        name = helper.__name__
-        self.names[name] = helper
-        return name
+        return self._operations[name].__name__
 
     def definitions(self) -> str:
         """The functions that long texts were cut into."""
@@ -312,7 +319,7 @@ class Generator:
             if operator in ("+", "-") and self.type_of(node) != "num":
                 wanted = "any"  # there may be times
             elif operator == "/" and not (_may_be_whole(node.left) and _may_be_whole(node.right)):
-                helper = self._known(arithmetic.divide_exactly)
+                helper = "divide_exactly"
         if wanted == "any":
             self._check_summands(node)
         left, right = self.as_type(node.left, wanted), self.as_type(node.right, wanted)
@@ -367,13 +374,11 @@ class Generator:
         for part, other, turned in ((right, left, operator), (left, right, _TURNED[operator])):
             if isinstance(part, Literal) and isinstance(part.value, str):
                 return self._text_ordering(other, turned, part)
-        return (
-            f"({self._known(cast.order)}({self.checked(left)}, {self.checked(right)}, {self._site(node)}) {operator} 0)"
-        )
+        return f"(order({self.checked(left)}, {self.checked(right)}, {self._site(node)}) {operator} 0)"
 
     def _text_ordering(self, node: Node, operator: str, text: Literal) -> str:
         constant = self.constant(text.value)
-        if self.type_of(node) == "bool":
+        if self._strict and self.type_of(node) == "bool":
             raise InvalidFilter(
                 f"{cast.show(text.value)} is no number to compare true or false with", kind="cast", position=text.at
             )
@@ -452,8 +457,7 @@ class Generator:
         arguments = [self.as_type(argument, function.parameter(k)) for k, argument in enumerate(node.arguments)]
         if function.call.__name__ == "_itself":
             return arguments[0]
-        name = f"c{len(self.names)}"
-        self.names[name] = function.call
+        name = self.constant(function.call)
         return f"{name}({', '.join([self._site(node), *arguments])})"
 
     def _special_call(self, node: Call) -> str:
