@@ -142,12 +142,20 @@ class Batch:
         """The attribute of each event; None where there is none."""
         column = self._columns.get(name)
         if column is None:
-            rows = self.rows
-            try:
-                column = list(map(itemgetter(name), rows))
-            except KeyError:
-                column = [row.get(name) for row in rows]
-            self._columns[name] = column
+            column = self._columns[name] = self._column(name)
+        return column
+
+    def _column(self, name: str) -> list[Value | None]:
+        rows = self._rows
+        try:
+            if rows is not None:
+                return list(map(itemgetter(name), rows))
+            # What has the name as a key is no list of headers: that it was read proves the rows.
+            raws = list(map(_raw_of, self.events))
+            column: list[Value | None] = list(map(itemgetter(name), raws))
+        except (AttributeError, KeyError, TypeError):
+            return [row.get(name) for row in self.rows]
+        self._rows = raws
         return column
 
     def text(self, name: str) -> list[str | None]:
@@ -162,14 +170,15 @@ class Batch:
             self._texts[name] = column
         return column
 
-    def equal(self, name: str, values: frozenset[str]) -> Sequence[int]:
+    def equal(self, name: str, values: frozenset[str], *, words: bool = False) -> Sequence[int]:
         """The places, in order, of events whose attribute has one of the values as its text.
 
-        The second who asks for an attribute pays for an index over the batch, the others use it.
+        `words`: none of the values is the text of an integer or a boolean. The second who asks
+        for an attribute pays for an index over the batch, the others use it.
         """
         if name not in self._groups:
             self._groups[name] = None
-            return _equal(self.text(name), values)
+            return _equal(self.attribute(name) if words else self.text(name), values)
         groups = self._groups[name]
         if groups is None:
             groups = self._groups[name] = {}
@@ -285,7 +294,7 @@ class Batch:
             return MISSING
 
 
-def _equal(column: list[str | None], values: frozenset[str]) -> list[int]:
+def _equal(column: Sequence[Value | None], values: frozenset[str]) -> list[int]:
     if len(values) == 1:
         (value,) = values
         return [place for place, text in enumerate(column) if text == value]

@@ -119,25 +119,29 @@ class Plan:
             self.steps[path] = _step(self._root, path)
         if self._root is not None:
             self._nothing = self._root.nothing
-            self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._root.struct).decode
+            self._decode: Callable[[Any], Any] = msgspec.json.Decoder(self._root.struct).decode
 
     def decode(self, datas: Sequence[bytes | None]) -> tuple[list[Any], int]:
         """A record for each payload, and how many could not be decoded. Not for a `whole` plan."""
         records: list[Any] = []
-        append, decode, nothing, bad = records.append, self._decode, self._nothing, 0
-        for data in datas:
-            if data is None:
-                append(nothing)
-                continue
+        rest, decode, bad = iter(datas), self._decode, 0
+        while True:
             try:
-                append(decode(data))
+                # What was decoded before an error stays in the list, and the rest goes on behind it.
+                records.extend(map(decode, rest))
+                return records, bad
+            except TypeError:
+                if datas[len(records)] is not None:
+                    raise
+                # No data is as an object without fields, from here on.
+                datas = [b"{}" if data is None else data for data in datas]
+                rest = iter(datas[len(records) :])
             except FAULTS:
-                record, fits = self._rescue(data)
-                append(record)
+                record, fits = self._rescue(datas[len(records)])
+                records.append(record)
                 bad += not fits
-        return records, bad
 
-    def _rescue(self, data: bytes) -> tuple[Any, bool]:
+    def _rescue(self, data: Any) -> tuple[Any, bool]:
         assert self._root is not None
         try:
             return self._root.rescue(data), True

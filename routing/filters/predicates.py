@@ -28,6 +28,7 @@ Equality: TypeAlias = tuple[str, frozenset[str]]
 """An attribute, and the texts of which it must have one for a predicate to be true."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
+_NO_WORD = re.compile(r"(?:-?\d+|true|false)\Z", re.ASCII)
 # Attributes that many events have the same value of: an index by another one finds fewer.
 _COMMON: Final = frozenset({"type", "source", "specversion", "datatype", "qualitytier", "datacontenttype", "priority"})
 
@@ -62,15 +63,16 @@ class Predicate(ABC):
 class Member(Predicate):
     """An attribute has one of some texts."""
 
-    __slots__ = ("name", "values")
+    __slots__ = ("_words", "name", "values")
 
     def __init__(self, name: str, values: frozenset[str]) -> None:
         super().__init__(["in", name, *sorted(values)], 1, attributes=[name], equality=(name, values))
         self.name, self.values = name, values
+        self._words = not any(map(_NO_WORD.match, values))
 
     def run(self, batch: Batch, among: Places | None) -> tuple[Places, int]:
         if among is None:
-            return batch.equal(self.name, self.values), 0
+            return batch.equal(self.name, self.values, words=self._words), 0
         column, values = batch.text(self.name), self.values
         return [place for place in among if column[place] in values], 0
 

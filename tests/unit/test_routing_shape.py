@@ -20,6 +20,16 @@ def test_the_fields_of_a_plan_are_decoded_and_others_skipped() -> None:
     assert plan_of(frozenset([("b", "c"), ("a",), ("tags", 1, "x")])) is plan
 
 
+def test_payloads_that_are_missing_or_bad_leave_the_others_in_their_places() -> None:
+    plan = plan_of(frozenset([("a",)]))
+    datas = [None, b'{"a":1}', b"{", None, b"[]", b'{"a":1e400}', b'{"a":2}', None]
+    records, bad = plan.decode(datas)
+    assert plan.column(("a",), records) == [MISSING, 1, MISSING, MISSING, MISSING, MISSING, 2, MISSING]
+    assert bad == 1
+    with pytest.raises(TypeError):
+        plan.decode([5])  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize(
     "paths",
     [[], [()], [(), ("a",)], [(0,)], [('a"',), ("b",)], [("a\n",)], [(f"k{n}",) for n in range(MOST_FIELDS + 1)]],
