@@ -99,16 +99,14 @@ class _Spot(Generic[T]):
         wanted = self._wanted
         for name in wanted if len(wanted) <= len(attributes) else wanted.keys() & attributes.keys() | _MADE_UP:
             texts = wanted.get(name)
-            if texts is None:
-                continue
             text = attributes.get(name)
-            if text is None:
-                text = symbol_of(attributes) if name == "symbol" else None
-            elif type(text) is not str:
-                text = canonical(text)
-            values = texts.get(text)  # type: ignore[arg-type]  # None is no text
-            if values is not None:
-                found.extend(values)
+            if type(text) is not str:
+                if text is not None:
+                    text = canonical(text)
+                elif name == "symbol":
+                    text = symbol_of(attributes)
+            if texts is not None and text in texts:
+                found += texts[text]
 
 
 class SubjectIndex(Generic[T]):
@@ -208,9 +206,12 @@ class SubjectIndex(Generic[T]):
         if selective is None:
             return plain
         found = list(plain)
-        spots = [*selective.all, *selective.match(subject)]  # type: ignore[arg-type]
+        for spot in selective.all:
+            spot.find(attributes, found)
+        spots = selective.match(subject)  # type: ignore[arg-type]
         for spot in spots:
             spot.find(attributes, found)
+        # A value that wants every subject is nowhere else.
         return found if len(spots) < 2 else list(dict.fromkeys(found))
 
     def _walk(self, subject: str | None) -> tuple[T, ...]:
