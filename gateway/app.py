@@ -24,6 +24,7 @@ from gateway.delivery.reader import Reader
 from gateway.delivery.tail import TailHub
 from gateway.errors import BusUnavailable, LinkspanError, Unauthenticated, UnknownTopic
 from gateway.ingress import Ingress
+from gateway.lookups import Lookups
 from gateway.operate.admin import AdminServer
 from gateway.operate.connections import Connections
 from gateway.operate.health import Health, Phase
@@ -31,6 +32,7 @@ from gateway.operate.metrics import Metrics
 from gateway.operate.runtime import register_build_info, tune_collector, watch_loop
 from gateway.operate.tls import TlsContexts
 from gateway.plugin import BoundAddress, Listener, Plugin
+from gateway.refining import Refiner
 from gateway.topics import TABLE, TopicDefaults, Topics
 from gateway.version import VERSION
 
@@ -70,6 +72,8 @@ class App:
         self.topics = Topics(self.bus, self.table, permitted, auto_create=config.topics.auto_create)
         self.ingress = Ingress(self.bus, self.topics, self.limits, self.metrics, permitted)
         self.reader = Reader(self.bus, self.hub, self.limits, metrics=self.metrics, authorise=permitted)
+        self.lookups = Lookups(self.reader, self.limits.memory)
+        self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted)
         self.views = Views(self.reader, self.hub, self.limits, self.metrics)
         self.addresses: list[BoundAddress] = []
         self._tls = TlsContexts(self.metrics)
@@ -153,6 +157,7 @@ class App:
         for part in (
             self.ingress.close,
             self.views.close,
+            self.lookups.close,
             self.reader.close,
             self.topics.close,
             self.table.close,

@@ -97,6 +97,16 @@ class InvalidSetting(InvalidInput):
     code = "invalid_setting"
 
 
+class InvalidFilter(InvalidInput):
+    """A filter, or an expression of one; `detail["position"]` is the place in its text."""
+
+    code = "invalid_filter"
+
+
+class InvalidTransform(InvalidInput):
+    code = "invalid_transform"
+
+
 class UnsupportedContent(InvalidInput):
     code = "unsupported_content"
     kind = Kind.UNSUPPORTED

@@ -31,6 +31,7 @@ from gateway.delivery.live import Views
 from gateway.delivery.outcome import EndOfStream
 from gateway.delivery.position import Start, parse_start
 from gateway.delivery.reader import Delivery, Gap, Page, Reader, ReadRequest, Stream
+from gateway.delivery.refine import Refinement
 from gateway.delivery.session import Session
 from gateway.envelope import encode_batch, encode_event, encode_events
 from gateway.errors import (
@@ -58,6 +59,7 @@ from gateway.operate.host_guard import HostGuard
 from gateway.operate.metrics import Counter, Gauge, Histogram, Metrics
 from gateway.problems import PROBLEM, STATUS, problem_headers, problem_members
 from gateway.query import Query, query_fault
+from gateway.refining import Refiner
 from gateway.topics import TopicDefaults, Topics, TopicView
 
 
@@ -78,6 +80,7 @@ class Gateway(Protocol):
     ingress: Ingress
     reader: Reader
     views: Views
+    refiner: Refiner
     topics: Topics
     connections: Connections
     metrics: Metrics
@@ -121,8 +124,8 @@ __all__ = [
     "Gauge", "Histogram", "HostGuard", "Ingress", "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind", "Limited",
     "Limits", "LinkspanError", "Listener", "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose",
     "Outcome", "Overflow", "Page", "Pattern", "Plugin", "Position", "Principal", "Query", "ReadRequest", "Reader",
-    "Session", "Sink", "Size", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo", "TopicSettings",
-    "TopicView", "Topics", "Unauthenticated", "Unavailable", "UnsupportedContent", "Value", "Views",
+    "Refinement", "Refiner", "Session", "Sink", "Size", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo",
+    "TopicSettings", "TopicView", "Topics", "Unauthenticated", "Unavailable", "UnsupportedContent", "Value", "Views",
     "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch", "decode_event", "encode_batch",
     "encode_event", "encode_events", "event_faults", "format_retention_bytes", "format_retention_ms", "now_rfc3339",
     "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",

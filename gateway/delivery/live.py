@@ -143,7 +143,7 @@ class Views:
 
     async def resume(self, session: Session, place: Place) -> Stream:
         """A stream from a place on. Raises as `subscribe`."""
-        request = ReadRequest(session.patterns, Start("cursor", cursor=place.cursor))
+        request = msgspec.structs.replace(session.request, start=Start("cursor", cursor=place.cursor))
         return await self._reader.open(request, session.principal)
 
     async def reach(self, scope: Scope) -> None:

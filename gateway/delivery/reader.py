@@ -21,11 +21,12 @@ from gateway.delivery.handover import Gap
 from gateway.delivery.outcome import Delivery, EndOfStream, Page, ReadStats
 from gateway.delivery.paging import PAGE_BYTES, collect
 from gateway.delivery.position import Start
+from gateway.delivery.refine import Refinement
 from gateway.delivery.resolve import Resolver, Target, gathered
 from gateway.delivery.select import Selection
 from gateway.delivery.stream import Stream
 from gateway.delivery.tail import TailHub
-from gateway.errors import Forbidden, InvalidInput, NotAvailable, UnknownTopic
+from gateway.errors import Forbidden, InvalidInput, UnknownTopic
 from gateway.operate.metrics import Metrics
 
 __all__ = ["Delivery", "EndOfStream", "Gap", "Page", "ReadRequest", "Reader", "Stream"]
@@ -39,11 +40,11 @@ Authorise = Callable[[Principal, str], bool]
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
-    """`limit` counts matching events: of a page (100 without), or of a whole stream."""
+    """`limit` counts delivered events: of a page (100 without), or of a whole stream."""
 
     sources: tuple[Pattern, ...]
     start: Start
-    filter: str | None = None
+    refinement: Refinement | None = None
     limit: int | None = None
 
 
@@ -120,9 +121,7 @@ class Reader:
     # What to read
 
     def check(self, request: ReadRequest) -> None:
-        """Raises NotAvailable or InvalidInput for what no reader can do."""
-        if request.filter is not None:
-            raise NotAvailable("filters are not available in this version: read by topic and subject")
+        """Raises InvalidInput for what no reader can do."""
         if not 1 <= len(request.sources) <= MAX_SOURCES:
             raise InvalidInput(f"a request reads from 1 to {MAX_SOURCES} addresses")
         if sum(len(pattern.segments or ()) for pattern in request.sources) > MAX_SOURCE_SEGMENTS:
@@ -147,7 +146,7 @@ class Reader:
     def _select(self, request: ReadRequest, principal: Principal, topic: str) -> Selection | None:
         if topic.startswith("_") or not any(pattern.matches_topic(topic) for pattern in request.sources):
             return None
-        return Selection(topic, request.sources) if self._authorise(principal, topic) else None
+        return Selection(topic, request.sources, request.refinement) if self._authorise(principal, topic) else None
 
     # How to begin
 
@@ -201,7 +200,7 @@ class Reader:
     async def _join(
         self, stream: Stream, request: ReadRequest, topic: str, literal: bool, follow: bool
     ) -> tuple[Target, TopicTail | None] | None:
-        selection = Selection(topic, request.sources)
+        selection = Selection(topic, request.sources, request.refinement)
         tail: TopicTail | None = None
         try:
             if follow:

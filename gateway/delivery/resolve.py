@@ -294,7 +294,7 @@ class _Backwards:
             for batch in batches:
                 self._budget -= batch.size
                 inside = [event for event in batch.events if event.offset < high]
-                found += [(event.timestamp_ms, event.offset) for event in lane.target.selection.select(inside)]
+                found += [(event.timestamp_ms, event.offset) for event in lane.target.selection.matching(inside)]
                 oldest = min(oldest, min((event.timestamp_ms for event in inside), default=oldest))
             if after <= offset:
                 break

@@ -18,23 +18,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from auth.principal import Principal
 from gateway.address import Pattern
-from gateway.delivery.cursor import BlockCursors, Cursor
+from gateway.delivery.cursor import Cursor
 from gateway.delivery.figures import ScopeFigures
 from gateway.delivery.form import EndCause, Form
-from gateway.delivery.index import SubjectIndex
-from gateway.delivery.outcome import Delivery, EndOfStream, Slice
+from gateway.delivery.matching import Collected, Matcher, Target
+from gateway.delivery.outcome import Delivery, EndOfStream
 from gateway.delivery.pace import Pace
+from gateway.delivery.reader import ReadRequest
 from gateway.delivery.stream import Stream
-from gateway.delivery.view import Collected, Matched, Target, View, Write
+from gateway.delivery.view import View, Write
 from gateway.errors import LinkspanError
-from gateway.event import Event
 
 if TYPE_CHECKING:
     from gateway.delivery.session import Session
@@ -76,8 +76,7 @@ class Scope:
         self.label, self.figures, self._pace, self._ended = label, figures, pace, ended
         self.sources, self.principal = sources, principal
         self._stream: Stream | None = None
-        self._targets: dict[frozenset[Pattern], Target] = {}
-        self._indexes: dict[str, SubjectIndex[Target]] = {}
+        self._matcher = Matcher()
         #: All sessions of the scope, and those that wait to become members.
         self.sessions: dict[Session, None] = {}
         self._joining: dict[Session, None] = {}
@@ -120,19 +119,17 @@ class Scope:
 
     @property
     def views(self) -> list[View]:
-        return [view for target in self._targets.values() for view in target.views.values()]
+        return self._matcher.views
 
     # Sessions
 
-    def view_of(self, patterns: tuple[Pattern, ...], form: Form) -> View:
+    def view_of(self, request: ReadRequest, form: Form) -> View:
         """The view of a subscription, made when there is none."""
-        key = frozenset(patterns)
-        target = self._targets.get(key)
-        if target is None:
-            target = self._targets[key] = Target(patterns)
-            for index in self._indexes.values():
-                index.add(target, patterns)
-        return target.view(form)
+        return self._matcher.view_of(request, form)
+
+    def tidy(self, view: View) -> None:
+        """Drop a view without members."""
+        self._matcher.tidy(view)
 
     def place(self) -> Place:
         """Up to where everything was served. The same object until that moves."""
@@ -159,7 +156,7 @@ class Scope:
 
     def admit(self, session: Session) -> None:
         """It has had everything up to the place, and becomes a member."""
-        view = self.view_of(session.patterns, session.form)
+        view = self.view_of(session.request, session.form)
         view.members[session] = session.sink.write
         session.view = view
         view.target.members += 1
@@ -198,17 +195,6 @@ class Scope:
         self.sessions.pop(session, None)
         if not self.sessions:
             self._finish()
-
-    def tidy(self, view: View) -> None:
-        """Drop a view without members."""
-        target = view.target
-        if not view.empty or target.views.get(view.form.key) is not view:
-            return
-        del target.views[view.form.key]
-        if not target.views:
-            del self._targets[frozenset(target.patterns)]
-            for index in self._indexes.values():
-                index.remove(target, target.patterns)
 
     # When to flush
 
@@ -310,7 +296,9 @@ class Scope:
         now = time.time() * 1000
         deliveries = 0
         for part in delivery.slices:
-            deliveries += self._match(part, touched, now)
+            found = self._matcher.match(part, touched)
+            self.figures.served(found, now - part.newest_ms)
+            deliveries += found
         self._weigh(len(delivery.events), deliveries, touched)
         for target in touched:
             collected, target.collected = target.collected, Collected()
@@ -339,31 +327,6 @@ class Scope:
         largest = max(target.collected.count for target in touched)
         self._most = min(MOST_OF_ALL, MOST * events // largest)
         self._plenty = min(self._most, PLENTY * writes * events // deliveries)
-
-    def _match(self, part: Slice, touched: dict[Target, None], now_ms: float) -> int:
-        index = self._indexes.get(part.topic) or self._index(part.topic)
-        matched = Matched(part.events, cast(BlockCursors, part.cursors))
-        deliveries = 0
-        for target in index.all:
-            target.collected.add(matched, None)
-            touched[target] = None
-            deliveries += len(part.events) * target.members
-        if index.narrow:
-            for target in _places(index, part.events):
-                places, target.places = target.places, None
-                target.collected.add(matched, places)
-                touched[target] = None
-                matched.wanted += len(places or ())
-                deliveries += len(places or ()) * target.members
-        self.figures.served(deliveries, now_ms - part.newest_ms)
-        return deliveries
-
-    def _index(self, topic: str) -> SubjectIndex[Target]:
-        index: SubjectIndex[Target] = SubjectIndex(topic)
-        for target in self._targets.values():
-            index.add(target, target.patterns)
-        self._indexes[topic] = index
-        return index
 
     def _write(self, view: View, block: bytes, events: int) -> Iterator[None]:
         members = list(view.members.items())
@@ -415,21 +378,6 @@ class Scope:
         if self._following is not None and self._following is not asyncio.current_task():
             self._following.cancel()
         self._ended(self)
-
-
-def _places(index: SubjectIndex[Target], events: list[Event]) -> list[Target]:
-    """The targets that want some of the events, each with their places."""
-    found: list[Target] = []
-    match = index.match_event
-    for place, event in enumerate(events):
-        raw = event.raw
-        for target in match(raw if type(raw) is dict else event.attributes):
-            if target.places is None:
-                target.places = [place]
-                found.append(target)
-            else:
-                target.places.append(place)
-    return found
 
 
 def _write_all(members: list[tuple[Session, Write]], block: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Which events of a topic a reader wants: its patterns, compiled once for each topic.
+"""Which events of a topic a reader wants: its patterns, compiled once for each topic, and its filter.
 
 Several patterns are one selection, so an event that matches more than one is delivered once.
 Equal selections are equal objects' keys: readers that share one are served from one result.
@@ -6,11 +6,12 @@ Equal selections are equal objects' keys: readers that share one are served from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from gateway.address import Pattern, is_literal, subject_patterns
 from gateway.automaton import Automaton
 from gateway.bus.binding import subject_of
+from gateway.delivery.refine import Refinement
 from gateway.event import Event
 
 _REMEMBERED = 10_000
@@ -19,18 +20,19 @@ _REMEMBERED_LENGTH = 256
 
 
 class Selection:
-    """The events of one topic that match any of some patterns. Hashable by what it selects."""
+    """The events of one topic that match any of some patterns, refined. Hashable by what it selects."""
 
-    __slots__ = ("_automaton", "_general", "_known", "_literal", "everything", "key", "topic")
+    __slots__ = ("_automaton", "_general", "_known", "_literal", "_refinement", "everything", "key", "topic")
 
-    def __init__(self, topic: str, patterns: Sequence[Pattern]) -> None:
-        self.topic = topic
+    def __init__(self, topic: str, patterns: Sequence[Pattern], refinement: Refinement | None = None) -> None:
+        self.topic, self._refinement = topic, refinement
         wanted = subject_patterns(topic, patterns)
         self.everything = ("**",) in wanted
         self._literal = frozenset(None if one is None else "/".join(one) for one in wanted if is_literal(one))
         self._general = frozenset(one for one in wanted if one is not None and not is_literal(one))
         self._automaton: Automaton | None = None
-        self.key: object = True if self.everything else (self._literal, self._general)
+        subjects: Hashable = True if self.everything else (self._literal, self._general)
+        self.key: Hashable = subjects if refinement is None else (subjects, refinement.key)
         # Subjects repeat, so each is matched once. Emptied when full rather than kept in
         # order of use: a miss costs little.
         self._known: dict[str | None, bool] = {}
@@ -42,7 +44,16 @@ class Selection:
         return isinstance(other, Selection) and (self.topic, self.key) == (other.topic, other.key)
 
     def select(self, events: list[Event]) -> list[Event]:
-        """The matching events in order; the same list when that is all of them."""
+        """The wanted events in order, as they are to be delivered; the same list when that is all of them."""
+        found = self.matching(events)
+        return found if self._refinement is None else self._refinement.transformed(found)
+
+    def matching(self, events: list[Event]) -> list[Event]:
+        """The wanted events as they are."""
+        found = self._addressed(events)
+        return found if self._refinement is None else self._refinement.passing(found)
+
+    def _addressed(self, events: list[Event]) -> list[Event]:
         if self.everything or not events:
             return events
         if self._general:

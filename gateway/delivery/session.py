@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from auth.principal import Principal
-from gateway.address import Pattern
 from gateway.delivery.form import EndCause, Form, Overflow, Sink
 from gateway.delivery.outcome import Delivery, EndOfStream
 from gateway.delivery.reader import ReadRequest
@@ -43,15 +42,15 @@ class Session:
     """See the module. Made by `Views.subscribe`; all calls are made on the loop."""
 
     __slots__ = (
-        "_absence", "_begun", "_busy", "_closed", "_place", "_request", "_room", "_scope", "_stream", "_task",
-        "_views", "form", "overflow", "paused", "principal", "sink", "view",
+        "_absence", "_begun", "_busy", "_closed", "_place", "_room", "_scope", "_stream", "_task",
+        "_views", "form", "overflow", "paused", "principal", "request", "sink", "view",
     )  # fmt: skip
 
     def __init__(
         self, views: Views, scope: Scope, request: ReadRequest, principal: Principal, form: Form, sink: Sink,
         overflow: Overflow,
     ) -> None:  # fmt: skip
-        self._views, self._scope, self._request, self.principal = views, scope, request, principal
+        self._views, self._scope, self.request, self.principal = views, scope, request, principal
         self.form, self.sink, self.overflow = form, sink, overflow
         self.view: View | None = None
         self._stream: Stream | None = None
@@ -108,10 +107,6 @@ class Session:
             return self._stream.cursor
         return self._scope.cursor if self._place is None else self._place.text
 
-    @property
-    def patterns(self) -> tuple[Pattern, ...]:
-        return self._request.sources
-
     # What its views call
 
     def start_from(self, stream: Stream) -> None:
@@ -159,7 +154,7 @@ class Session:
             self.end("overflow")
         elif self.overflow != "catch-up":
             self._absence = Absence(self._views.buffer if self.overflow == "latest" else None)
-            scope.view_of(self.patterns, self.form).away[self] = self._absence
+            scope.view_of(self.request, self.form).away[self] = self._absence
 
     def _return(self) -> None:
         """Tell what was missed, write what was kept of it, and become a member."""
@@ -167,7 +162,7 @@ class Session:
         if absence is None or place is None or not self._scope.between_flushes(self):
             return
         scope, self._absence, self._place = self._scope, None, None
-        view = scope.view_of(self.patterns, self.form)
+        view = scope.view_of(self.request, self.form)
         view.away.pop(self, None)
         if absence.missed:
             kept = absence.kept()
@@ -241,7 +236,7 @@ class Session:
                 break  # it joined while a read was under way, at the place before it
             if delivery is not None:
                 await self._take_turn(stream, delivery)
-            elif self._request.limit is None:
+            elif self.request.limit is None:
                 await self._views.reach(self._scope)
                 if self._scope.join(self, stream):
                     self._joined(stream)
@@ -297,7 +292,7 @@ class Session:
     def _let_go(self) -> None:
         scope = self._scope
         if self._absence is not None:
-            view = scope.view_of(self.patterns, self.form)
+            view = scope.view_of(self.request, self.form)
             view.away.pop(self, None)
             scope.tidy(view)
         scope.forget(self)

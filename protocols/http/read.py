@@ -18,6 +18,7 @@ from gateway.plugin import (
     Principal,
     Query,
     ReadRequest,
+    Refinement,
     check_topic,
     parse_duration,
     parse_pattern,
@@ -102,7 +103,7 @@ class Readings:
         wanted = ReadRequest(
             sources=sources,
             start=parse_start(asked.get("start") or "earliest"),
-            filter=asked.get("filter"),
+            refinement=self._refinement(asked),
             limit=asked.number("limit", self._limits.page) or min(PAGE, self._limits.page),
         )
         wait = _wait(asked)
@@ -127,7 +128,7 @@ class Readings:
         if left <= 0 or page.events or page.gaps:
             return page
         share.settle(0)  # who waits holds nothing
-        wanted = ReadRequest(wanted.sources, parse_start(page.cursor), wanted.filter, wanted.limit)
+        wanted = ReadRequest(wanted.sources, parse_start(page.cursor), wanted.refinement, wanted.limit)
         page = await self._wait(wanted, principal, left)
         if page.events:
             await share.grow(RESERVE)
@@ -156,7 +157,7 @@ class Readings:
         limit = asked.number("limit", MAX_LIMIT)
         # A browser repeats its URL when it reconnects: what it has seen is in the header.
         start = request.headers.get("Last-Event-ID") or asked.get("start") or "latest"
-        wanted = ReadRequest(sources, parse_start(start), asked.get("filter"), limit)
+        wanted = ReadRequest(sources, parse_start(start), self._refinement(asked), limit)
         client = SseClient(request, self._limits.write_timeout, self._slow)
         session = await self._gateway.views.subscribe(wanted, principal, client.form, client)
         if request.method == "HEAD":
@@ -185,6 +186,10 @@ class Readings:
             client.beat()
         if self.clients:
             self._heart = asyncio.get_running_loop().call_later(sse.HEARTBEAT, self._beat)
+
+    def _refinement(self, asked: Query) -> Refinement | None:
+        text = asked.get("filter")
+        return None if text is None else self._gateway.refiner.expression(text)
 
     def _response(self, request: BaseRequest) -> StreamResponse:
         headers = {

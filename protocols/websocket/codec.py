@@ -21,6 +21,7 @@ from gateway.plugin import (
     NotAvailable,
     Overflow,
     ReadRequest,
+    check_topic,
     parse_pattern,
     parse_start,
 )
@@ -29,8 +30,8 @@ MAX_ID = 64
 _LATER = ("ack", "nack", "auth")
 KINDS = ("subscribe", "unsubscribe", "publish", "ping", *_LATER)
 
-_SUBSCRIBE = ("from", "start", "limit", "delivery")
-_SUBSCRIBE_LATER = ("name", "filters", "transform", "sink", "on_error", "expires")
+_SUBSCRIBE = ("from", "start", "limit", "filters", "transform", "on_error", "delivery")
+_SUBSCRIBE_LATER = ("name", "sink", "expires")
 _DELIVERY = ("overflow",)
 _DELIVERY_LATER = ("ordering", "in_flight", "ack_timeout", "attempts", "backoff", "dead_letter", "priority")
 _OVERFLOWS: tuple[str, ...] = get_args(Overflow)
@@ -79,8 +80,14 @@ class Publish(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class Subscribe(msgspec.Struct, gc=False):
+    """`filters` and `transform` as they were written; `errors_to`: the topic for events that the
+    transform fails on."""
+
     request: ReadRequest
     overflow: Overflow
+    filters: list[Any]
+    transform: list[Any]
+    errors_to: str | None
 
 
 class _PublishMessage(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -205,10 +212,25 @@ def subscribe_of(body: msgspec.Raw, id: Id) -> Subscribe:
     sources = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     start = _value(members["start"], str, "subscribe", "start", "a string") if "start" in members else "latest"
     limit = _value(members["limit"], int, "subscribe", "limit", "a whole number") if "limit" in members else None
-    return Subscribe(
-        ReadRequest(tuple(map(parse_pattern, sources)), parse_start(start), None, limit),
-        _overflow(members["delivery"], id) if "delivery" in members else "catch-up",
+    filters, transform = (
+        _value(members[name], list[Any], "subscribe", name, "a list") if name in members else []
+        for name in ("filters", "transform")
     )
+    return Subscribe(
+        ReadRequest(tuple(map(parse_pattern, sources)), parse_start(start), limit=limit),
+        _overflow(members["delivery"], id) if "delivery" in members else "catch-up",
+        filters,
+        transform,
+        _errors_to(members["on_error"], id) if "on_error" in members else None,
+    )
+
+
+def _errors_to(body: msgspec.Raw, id: Id) -> str:
+    members = _members(body, "on_error", ("topic",), (), id)
+    if "topic" not in members:
+        raise InvalidInput("on_error: 'topic' is required", faults=(Fault("topic", "is required"),))
+    topic: str = _value(members["topic"], str, "on_error", "topic", "the name of a topic")
+    return check_topic(topic)
 
 
 def _overflow(body: msgspec.Raw, id: Id) -> Overflow:

@@ -16,9 +16,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from gateway.plugin import (
-    Fault,
     HostGuard,
-    NotAvailable,
     Pattern,
     Query,
     Start,
@@ -48,7 +46,8 @@ END = "\r\n\r\n"
 class Wish(msgspec.Struct, frozen=True):
     """What a client asks for in its handshake. `token` is not verified yet.
 
-    `sources`, `start` and `to` are for `cloudevents.json`: what to read, and the topic to publish to.
+    `sources`, `start`, `filter` and `to` are for `cloudevents.json`: what to read, and the topic to
+    publish to.
     """
 
     subprotocol: str
@@ -56,6 +55,7 @@ class Wish(msgspec.Struct, frozen=True):
     sources: tuple[Pattern, ...]
     start: Start
     to: str | None
+    filter: str | None = None
 
 
 class Opening:
@@ -163,14 +163,11 @@ def _wish(subprotocol: str, text: str, bearer: str | None) -> Wish:
         raise query_fault("from", "is missing: name what to read (from=signals/**), where to publish (to=), or both")
     if not sources and start is not None:
         raise query_fault("start", "says where reading begins, but there is no 'from'")
-    if query.get("filter") is not None:
-        raise NotAvailable(
-            "query parameter 'filter': filters are not available in this version; read by topic and subject",
-            faults=(Fault("filter", "is not available in this version"),),
-        )
+    if not sources and query.get("filter") is not None:
+        raise query_fault("filter", "says what to read, but there is no 'from'")
     if to is not None:
         check_topic(to)
-    return Wish(subprotocol, _token(query, bearer), sources, parse_start(start or "latest"), to)
+    return Wish(subprotocol, _token(query, bearer), sources, parse_start(start or "latest"), to, query.get("filter"))
 
 
 def _token(query: Query, bearer: str | None) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gateway.plugin import EndCause, Limited, LinkspanError, Outcome, check_subject, decode_batch, with_subject
 from protocols.websocket.closing import MAX_BAD, Code
 from protocols.websocket.codec import (
@@ -120,10 +122,11 @@ class NativeDialect:
     async def _open(self, subscription: Subscription, wanted: Subscribe) -> None:
         connection, id = self._connection, subscription.sid
         form = native_form(id, connection.window_bits)
+        gateway, principal = connection.door.gateway, connection.principal
         try:
-            session = await connection.door.gateway.views.subscribe(
-                wanted.request, connection.principal, form, subscription, wanted.overflow
-            )
+            refinement = await gateway.refiner.make(wanted.filters, wanted.transform, wanted.errors_to, principal)
+            request = msgspec.structs.replace(wanted.request, refinement=refinement)
+            session = await gateway.views.subscribe(request, principal, form, subscription, wanted.overflow)
         except LinkspanError as error:
             subscription.task = None
             del self._subscriptions[id]  # whoever ends it before has cancelled this

@@ -23,8 +23,10 @@ from gateway.delivery.tail import TailHub
 from gateway.errors import Unauthenticated
 from gateway.event import Event
 from gateway.ingress import Ingress
+from gateway.lookups import Lookups
 from gateway.operate.connections import Connections
 from gateway.operate.metrics import Metrics
+from gateway.refining import Refiner
 from gateway.topics import TABLE, Topics
 from protocols.http.plugin import HttpSettings, plugin
 from protocols.http.server import HttpListener
@@ -53,6 +55,8 @@ class House:
         self.topics = Topics(self.bus, self.table, permitted, auto_create=auto_create)
         self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted)
         self.reader = Reader(self.bus, self.hub, limits, metrics=self.metrics, authorise=permitted)
+        self.lookups = Lookups(self.reader, limits.memory)
+        self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, functions={})
         self.views = Views(self.reader, self.hub, limits, self.metrics)
         self.context: ssl.SSLContext | None = None
         self.listener: HttpListener
@@ -85,6 +89,7 @@ class House:
         await self.listener.close()
         await self.ingress.close()
         await self.views.close()
+        await self.lookups.close()
         await self.reader.close()
         await self.topics.close()
         await self.table.close()

@@ -7,12 +7,10 @@ import asyncio
 import pytest
 
 from auth.principal import ANONYMOUS, Principal
-from gateway.address import Pattern
 from gateway.delivery.live import MIN_CHUNK
-from gateway.delivery.position import Start
 from gateway.delivery.reader import ReadRequest
 from gateway.delivery.window import CHUNK
-from gateway.errors import InvalidInput, NotAvailable, UnknownTopic
+from gateway.errors import InvalidInput, UnknownTopic
 from tests.unit.live_support import LineForm, ListSink, a_live_rig, session_of, until
 from tests.unit.reading_support import request
 
@@ -70,7 +68,6 @@ async def test_refusals_leave_nothing_behind() -> None:
             (request(["missing/**"], "earliest"), UnknownTopic),
             (request(["t/**", "missing"], "latest"), UnknownTopic),
             (ReadRequest((), request(["t"], "latest").start), InvalidInput),
-            (ReadRequest(*_everything(), filter="a = 1"), NotAvailable),
         ):
             with pytest.raises(error):
                 await rig.views.subscribe(wanted, ANONYMOUS, LineForm(), ListSink())
@@ -79,11 +76,6 @@ async def test_refusals_leave_nothing_behind() -> None:
         await rig.subscribe("t/**")
         with pytest.raises(UnknownTopic):
             await rig.subscribe("t/**", "missing/**")
-
-
-def _everything() -> tuple[tuple[Pattern, ...], Start]:
-    wanted = request(["t/**"], "latest")
-    return wanted.sources, wanted.start
 
 
 async def test_a_named_topic_that_went_is_unknown_though_others_go_on() -> None:

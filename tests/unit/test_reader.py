@@ -14,7 +14,7 @@ from gateway.config.model import Limits
 from gateway.delivery.cursor import decode_cursor
 from gateway.delivery.handover import Gap
 from gateway.delivery.outcome import EndOfStream
-from gateway.delivery.position import EARLIEST, LATEST
+from gateway.delivery.position import EARLIEST
 from gateway.delivery.reader import ReadRequest
 from gateway.errors import (
     BusUnavailable,
@@ -22,11 +22,10 @@ from gateway.errors import (
     Forbidden,
     InvalidInput,
     InvalidPosition,
-    NotAvailable,
     UnknownTopic,
 )
 from tests.conftest import eventually
-from tests.unit.reading_support import a_rig, drain, event, names, read, request
+from tests.unit.reading_support import a_rig, drain, event, names, read
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -115,8 +114,6 @@ async def test_requests_that_cannot_be_served_say_why() -> None:
             await rig.open()
         with pytest.raises(InvalidInput, match="at most 2,048 segments together"):
             await rig.open(*(f"t/{number}/{'*/' * 100}x" for number in range(21)))
-        with pytest.raises(NotAvailable):
-            await rig.reader.page(ReadRequest(request(["t/**"]).sources, LATEST, filter="a = 1"), ANONYMOUS)
         rig.bus.away()
         with pytest.raises(BusUnavailable):
             await rig.open("t/**")

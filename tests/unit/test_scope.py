@@ -197,8 +197,8 @@ async def test_views_and_targets_without_members_are_gone() -> None:
             await ids_are(gone, [f"e{number}"])
             session_of(gone).close()
         scope = the_scope(rig)
-        assert len(scope.views) == len(scope._targets) == 1
-        assert not scope._indexes["t"].narrow
+        assert len(scope.views) == len(scope._matcher.targets) == 1
+        assert not scope._matcher._indexes["t"].narrow
         session_of(kept).close()
         assert not rig.views._scopes
         assert not rig.hub.followed

@@ -133,7 +133,7 @@ def test_everything_that_may_be_said_is_heard() -> None:
     assert subscribe(**{"from": "a", "delivery": {}}).overflow == "catch-up"
 
 
-@pytest.mark.parametrize("key", ["name", "filters", "transform", "sink", "on_error", "expires"])
+@pytest.mark.parametrize("key", ["name", "sink", "expires"])
 def test_what_comes_later_is_named(key: str) -> None:
     error = subscribe_refused(**{"from": "t", key: "x"})
     assert isinstance(error, NotAvailable)

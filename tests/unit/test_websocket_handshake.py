@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import Forbidden, InvalidInput, LinkspanError, NotAvailable, Unauthenticated
+from gateway.errors import Forbidden, InvalidInput, LinkspanError, Unauthenticated
 from gateway.operate.host_guard import HostGuard
 from protocols.websocket.handshake import CLOUDEVENTS, NATIVE, Opening, open_handshake
 from protocols.websocket.problem import HandshakeError, status_of
@@ -179,12 +179,6 @@ def test_a_query_that_makes_no_sense_is_refused_by_name(query: str, where: str) 
     error = refused(handshake(CLOUDEVENTS, f"/v1/ws{query}"))
     assert isinstance(error, InvalidInput)
     assert error.faults[0].where == where
-
-
-def test_filters_are_not_available_yet_and_say_so() -> None:
-    error = refused(handshake(CLOUDEVENTS, "/v1/ws?from=t&filter=a=1"))
-    assert isinstance(error, NotAvailable)
-    assert (status_of(error), error.code) == (400, "not_available")
 
 
 @pytest.mark.parametrize("query", ["?from=a+b", "?from=_internal", "?to=a/b", "?to=_x", "?from=t&start=yesterday"])
