@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 
@@ -28,6 +28,7 @@ from gateway.delivery.scope import Place, Scope
 from gateway.delivery.session import Session
 from gateway.delivery.stream import Stream
 from gateway.delivery.tail import TailHub
+from gateway.delivery.view import View
 from gateway.delivery.window import CHUNK
 from gateway.operate.metrics import Counter, Metrics
 
@@ -41,7 +42,11 @@ _Key = tuple[frozenset[str], str, str]
 
 
 class ViewFigures(msgspec.Struct, frozen=True):
-    """A view for operators: what it wants, who is there, and what was delivered since it began."""
+    """A view for operators: what it wants, who is there, and what was delivered since it began.
+
+    `filter` and `transform` are what those have done, None without them: events looked at, passed
+    and failed, and seconds.
+    """
 
     scope: str
     patterns: list[str]
@@ -51,6 +56,8 @@ class ViewFigures(msgspec.Struct, frozen=True):
     events: int
     deliveries: int
     bytes: int
+    filter: Any
+    transform: Any
 
 
 class Views:
@@ -124,14 +131,7 @@ class Views:
 
     def views(self) -> list[ViewFigures]:
         """The SHOWN largest views, those with the most members first."""
-        found = [
-            ViewFigures(
-                scope.label, sorted(map(str, view.target.patterns)), str(view.form.key), len(view.members),
-                len(view.away), view.events, view.deliveries, view.bytes,
-            )
-            for scope in self._scopes.values()
-            for view in scope.views
-        ]  # fmt: skip
+        found = [_shown(scope, view) for scope in self._scopes.values() for view in scope.views]
         return sorted(found, key=lambda view: -view.members)[:SHOWN]
 
     # What sessions call
@@ -218,6 +218,23 @@ class Views:
     def _topic_changed(self, topic: str, change: TopicChange) -> None:
         if change is not TopicChange.PARTITIONS:
             self.encodings.forget(topic)
+
+
+def _shown(scope: Scope, view: View) -> ViewFigures:
+    target = view.target
+    transform = target.refinement and target.refinement.transform
+    return ViewFigures(
+        scope=scope.label,
+        patterns=sorted(map(str, target.patterns)),
+        form=str(view.form.key),
+        members=len(view.members),
+        away=len(view.away),
+        events=view.events,
+        deliveries=view.deliveries,
+        bytes=view.bytes,
+        filter=target.filter and target.filter.stats,
+        transform=transform and transform.stats,
+    )
 
 
 def _by_policy(metrics: Metrics, name: str, help_: str) -> dict[Overflow, Counter]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 
@@ -13,9 +14,12 @@ from gateway.config.model import Limits
 from gateway.delivery.form import EndCause, Overflow
 from gateway.delivery.handover import Gap
 from gateway.delivery.live import Views
+from gateway.delivery.refine import Refinement
 from gateway.delivery.session import Session
 from gateway.errors import LinkspanError
 from gateway.event import Event
+from routing.filters.filter import compile_filters
+from routing.transforms.transform import compile_transform
 from tests.unit.reading_support import Rig, a_rig, request
 
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
@@ -133,9 +137,18 @@ class LiveRig:
         capacity: int | None = None,
         form: LineForm | None = None,
         begin: bool = True,
+        filters: Sequence[Mapping[str, Any]] = (),
+        transform: Sequence[Mapping[str, Any]] = (),
     ) -> ListSink:
         sink = ListSink(capacity)
         wanted = request(sources, start, limit)
+        if filters or transform:
+            refinement = Refinement(
+                compile_filters(filters) if filters else None,
+                compile_transform(transform) if transform else None,
+                lambda event, failure: None,
+            )
+            wanted = msgspec.structs.replace(wanted, refinement=refinement)
         sink.session = await self.views.subscribe(wanted, ANONYMOUS, form or LineForm(), sink, overflow)
         if begin:
             sink.session.begin()
