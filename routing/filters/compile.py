@@ -117,7 +117,7 @@ class Expression:
         """The value of each event, the zero value of its type where there is an error, and how many had one."""
         places = range(len(batch))
         made = self._made()
-        return made.values(places, *(read(batch, places, True) for read in made.reads))  # type: ignore[no-any-return]
+        return made.values(places, *(read(batch, places, True) for read in made.reads))
 
     def _made(self) -> _Values:
         """Filters never ask for values, so what makes them is made when it is needed."""

@@ -7,6 +7,7 @@ of functions' bodies.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
@@ -135,7 +136,7 @@ class Interpreter:
     def to(self, kind: str, value: Any) -> Any:
         if kind == "any":
             return value
-        by = {"str": self.string, "bool": self.boolean, "time": self.time}
+        by: dict[str, Callable[[Any], Any]] = {"str": self.string, "bool": self.boolean, "time": self.time}
         return by.get(kind, self.number)(value)
 
     # Values
@@ -181,12 +182,10 @@ class Interpreter:
     def at(self, path: tuple[str | int, ...]) -> Any:
         value = self.data
         for step in path:
-            if (isinstance(value, dict) and isinstance(step, str) and step in value) or (
-                isinstance(value, list) and isinstance(step, int) and step < len(value)
-            ):
-                value = value[step]
+            if isinstance(step, str):
+                value = value.get(step, ABSENT) if isinstance(value, dict) else ABSENT
             else:
-                return ABSENT
+                value = value[step] if isinstance(value, list) and step < len(value) else ABSENT
         return value
 
     def logic(self, node: Logic) -> bool:
