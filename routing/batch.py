@@ -132,6 +132,11 @@ class Batch:
     # Attributes
 
     @property
+    def decode(self) -> Decode | None:
+        """How payloads of formats unknown here are decoded."""
+        return self._decode
+
+    @property
     def rows(self) -> Sequence[dict[str, Value]]:
         """The attributes of each event."""
         if self._rows is None:

@@ -1,8 +1,9 @@
 """What filters are made of: predicates that run over a whole batch. Pure.
 
-A predicate says at which places of a batch it is true, and how many evaluations failed: those are
-false (CloudEvents Subscriptions API 1.0, 3.2.4.1.2), also to a `not` around them. Places are in
-order, and shared: nobody changes them. Predicates with equal keys select alike.
+A predicate says at which places of a batch it is true, and how many evaluations failed. What
+cannot be evaluated is not true (CloudEvents Subscriptions API 1.0, 3.2.4.1.2), and neither is its
+`not`: an event that a filter cannot judge does not pass. Places are in order, and shared: nobody
+changes them. Predicates with equal keys select alike.
 """
 
 from __future__ import annotations
@@ -258,8 +259,12 @@ class Not(_Joint):
         super().__init__("not", [part])
 
     def run(self, batch: Batch, among: Places | None) -> tuple[Places, int]:
-        places, errors = self.parts[0].run(batch, among)
+        part = self.parts[0]
+        places, errors = part.run(batch, among)
         taken = set(places)
+        if errors:
+            looked_at = range(len(batch)) if among is None else among
+            taken.update(place for place in looked_at if part.error(batch.events[place], batch.decode) is not None)
         return [place for place in (range(len(batch)) if among is None else among) if place not in taken], errors
 
 

