@@ -21,6 +21,7 @@ from routing.transforms.spec import (
     Step,
     Tables,
     attribute,
+    below,
     choice,
     entries,
     members,
@@ -68,7 +69,7 @@ def _set_attribute(name: str, compute: Compute, where: str) -> Run:
     run, constant = compute.run, compute.constant
     if constant is not MISSING:
         # What can never be legal is refused when it is made.
-        trial = Document({}, None)
+        trial = Document({}, None, None)
         try:
             trial.set_attribute(name, attribute_value(name, constant))
         except Refusal as error:
@@ -168,12 +169,12 @@ def _puts(value: Any, where: str) -> list[tuple[str, str, str, _Put]]:
         puts.append(("data", path_text(target), "", _put_data(target)))
     elif "data" in spec:
         for to, field in entries(spec["data"], f"{where}.data"):
-            place = f"{where}.data.{to}"
+            place = below(f"{where}.data", to)
             target = path(to, place)
             puts.append(("data", path_text(target), path_text(path(field, place)), _put_data(target)))
     if "attributes" in spec:
         for to, field in entries(spec["attributes"], f"{where}.attributes"):
-            place = f"{where}.attributes.{to}"
+            place = below(f"{where}.attributes", to)
             name = attribute(to, place)
             puts.append(("attribute", name, path_text(path(field, place)), _put_attribute(name)))
     if not puts:

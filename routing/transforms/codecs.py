@@ -65,6 +65,10 @@ class Codec(Protocol):
     def dump(self, node: Node) -> bytes: ...
 
 
+#: Bytes of a number, about.
+_NUMBER: Final = 24
+
+
 def finite(value: object) -> bool:
     if type(value) is float:
         return math.isfinite(value)
@@ -126,6 +130,8 @@ class Json:
             return value, len(value)
         if not finite(value):
             raise Refusal(f"{value} is no JSON number")
+        if type(value) is float or type(value) is bool:
+            return value, _NUMBER
         raw = self.dump(value)
         return Raw(raw), len(raw)
 
@@ -208,11 +214,11 @@ class MessagePack:
             raise Refusal(f"cannot be written as MessagePack: {error}") from None
 
 
-def _kept_tag(number: int) -> Callable[[cbor2.CBORDecoder, bool], cbor2.CBORTag]:
-    def decode(decoder: cbor2.CBORDecoder, immutable: bool) -> cbor2.CBORTag:
-        return cbor2.CBORTag(number, decoder.decode(immutable=immutable))
+def _kept_tag(number: int) -> Any:
+    def keep(value: object, immutable: bool) -> cbor2.CBORTag:
+        return cbor2.CBORTag(number, value)
 
-    return decode
+    return keep
 
 
 class Cbor:

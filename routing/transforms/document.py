@@ -25,13 +25,15 @@ _CODECS: Final[dict[Value | None, Codec]] = {None: JSON, "application/json": JSO
 class Document(msgspec.Struct, gc=False, eq=False):
     """Attributes and payload under change. The event that they come from is never touched.
 
-    `attributes` are its own; of the data nothing is changed in place. Every method raises Refusal
-    for what this event does not allow. `root` is the opened payload, in the format of `codec`,
-    and MISSING until it is asked for; `changed` means that it has to be encoded.
+    `attributes` are its own; of the data nothing is changed in place. `came` is the data that came
+    in; `root` is the opened payload, in the format of `codec`, and MISSING until it is asked for;
+    `changed` means that it has to be encoded. Every method raises Refusal for what this event does
+    not allow.
     """
 
     attributes: dict[str, Value]
     data: bytes | None
+    came: bytes | None
     root: Any = MISSING
     codec: Codec = JSON
     changed: bool = False
@@ -59,8 +61,8 @@ class Document(msgspec.Struct, gc=False, eq=False):
             raise Refusal(f"the steps add more than the {self.limit} bytes that the payload may have")
 
     def _limit(self) -> int:
-        if not self.limit:  # the data is still what came in
-            size = len(self.data) if self.data else 0
+        if not self.limit:
+            size = len(self.came) if self.came else 0
             self.limit = max(size * MAX_GROWTH, size + MAX_MORE)
         return self.limit
 
@@ -92,12 +94,11 @@ class Document(msgspec.Struct, gc=False, eq=False):
             if codec is JSON:
                 try:
                     if not self.data.isascii():
-                        self.data.decode()
+                        self.data.decode()  # strings that are passed over are not looked into
                     self.root, self.changed = decode(self.data), True
+                    return
                 except (msgspec.DecodeError, ValueError, RecursionError):
-                    self.members()  # says what is wrong
-                    raise
-                return
+                    self.root = MISSING  # decoding all of it says what is wrong
         root = self.members()
         self.set_object({name: node for name, node in root.items() if name in names})
 
@@ -199,7 +200,7 @@ class Document(msgspec.Struct, gc=False, eq=False):
 
     # Attributes
 
-    def set_attribute(self, name: str, value: object) -> None:
+    def set_attribute(self, name: str, value: Any) -> None:
         """Raises Refusal for what is no legal attribute."""
         fault = attribute_fault(name, value)
         if fault:

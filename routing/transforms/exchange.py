@@ -69,7 +69,10 @@ def _reader(document: Document, source: _Side | None) -> Callable[[bytes], objec
     content_type = document.attributes.get("datacontenttype")
     if content_type is None:
         return decoder_for(None)
-    if format_of(str(content_type)) in _BY_SCHEMA:
+    found = format_of(str(content_type))
+    if found is None:
+        raise Refusal(f"a payload of type {str(content_type)[:80]} cannot be converted")
+    if found in _BY_SCHEMA:
         raise Refusal(f"a payload of type {str(content_type)[:80]} needs its schema: from: {{FORMAT: NAME}}")
     return decoder_for(str(content_type))
 

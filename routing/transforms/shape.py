@@ -17,6 +17,7 @@ from routing.transforms.spec import (
     Step,
     attribute,
     attributes,
+    below,
     choice,
     entries,
     members,
@@ -101,14 +102,10 @@ def _keep_data(wanted: list[Path]) -> Run:
 def _trie(wanted: list[Path]) -> _Trie:
     root: _Trie = {}
     for each in wanted:
-        node = root
+        node: Any = root
         for step in each[:-1]:
-            inner = node.setdefault(step, {})
-            if inner is None:
-                break
-            node = inner
-        else:
-            node[each[-1]] = None
+            node = node.setdefault(step, {})  # never a leaf: no path is below another
+        node[each[-1]] = None
     return root
 
 
@@ -207,9 +204,10 @@ def rename(value: Any, where: str, context: Context) -> Step:
 def _attribute_names(value: Any, where: str) -> list[tuple[str, str]]:
     pairs = []
     for old, new in entries(value, where):
-        pairs.append((removable(attribute(old, where), where), attribute(new, f"{where}.{old}")))
-        if pairs[-1][1] in (*REQUIRED, "datacontenttype"):
-            refuse(f"every event has {new!r} already", f"{where}.{old}")
+        place = below(where, old)
+        pairs.append((removable(attribute(old, where), where), attribute(new, place)))
+        if new in (*REQUIRED, "datacontenttype"):
+            refuse(f"events have {new!r} already", place)
     _distinct([new for _, new in pairs], where)
     return sorted(pairs)
 
@@ -223,7 +221,7 @@ def _distinct(names: list[str], where: str) -> None:
 def _moves(value: Any, where: str) -> list[tuple[Path, Path]]:
     moves = []
     for old, new in entries(value, where):
-        place = f"{where}.{old}"
+        place = below(where, old)
         move = path(old, place), path(new, place)
         if type(move[0][-1]) is not str or type(move[1][-1]) is not str:
             refuse("elements of an array have no names", place)

@@ -53,7 +53,7 @@ class Step(NamedTuple):
 
 
 def refuse(message: str, where: str, position: int | None = None) -> NoReturn:
-    raise InvalidTransform(message, position=position, where=where)
+    raise InvalidTransform(message, kind="generic" if position is None else "parse", position=position, where=where)
 
 
 def hint(word: object, candidates: Iterable[str]) -> str:
@@ -65,6 +65,12 @@ def hint(word: object, candidates: Iterable[str]) -> str:
 def named(word: object) -> str:
     """A word of the specification as it is shown: short, and printable."""
     return ascii(word if isinstance(word, str) else str(word))[: MAX_NAME // 2]
+
+
+def below(where: str, key: object) -> str:
+    """The place of a key that people have chosen."""
+    plain = type(key) is str and key.isascii() and key.isprintable() and len(key) <= MAX_NAME
+    return f"{where}.{key if plain else named(key)}"
 
 
 def members(value: object, where: str, allowed: Sequence[str], required: Sequence[str] = ()) -> Mapping[str, Any]:

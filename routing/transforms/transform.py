@@ -16,6 +16,7 @@ import msgspec
 
 from routing.attributes import Value
 from routing.batch import EventLike
+from routing.schemas.schema import short
 from routing.transforms.assign import enrich, set_
 from routing.transforms.document import Document
 from routing.transforms.exchange import call, convert, validate
@@ -28,7 +29,7 @@ MAX_STEPS: Final = 50
 #: Events of a batch that are decoded at the same time.
 _CHUNK: Final = 256
 
-_STEPS: Final[dict[str, Callable[[Any, str, Context], Step]]] = {
+STEPS: Final[dict[str, Callable[[Any, str, Context], Step]]] = {
     "keep": keep,
     "drop": drop,
     "rename": rename,
@@ -69,7 +70,7 @@ class Transform:
 
     def apply(self, attributes: dict[str, Value], data: bytes | None) -> tuple[dict[str, Value], bytes | None]:
         """The event that comes out. Neither argument is changed. Raises StepFailed."""
-        document = Document(attributes.copy(), data)
+        document = Document(attributes.copy(), data, data)
         place = 0
         before = perf_counter()
         try:
@@ -93,10 +94,7 @@ class Transform:
         passed: list[tuple[dict[str, Value], bytes | None]] = []
         failed: list[tuple[int, StepFailed]] = []
         for start in range(0, len(events), _CHUNK):
-            chunk = [
-                (place, Document(event.attributes.copy(), event.data))
-                for place, event in enumerate(events[start : start + _CHUNK], start)
-            ]
+            chunk = [(place, _document(event)) for place, event in enumerate(events[start : start + _CHUNK], start)]
             faults: list[tuple[int, StepFailed]] = []
             for step in range(len(self._runs)):
                 chunk = self._step(step, chunk, faults)
@@ -131,7 +129,7 @@ class Transform:
         stats = self.stats[step]
         stats.failed += 1
         reason = str(error) if isinstance(error, Refusal) else f"failed unexpectedly: {type(error).__name__}"
-        return StepFailed(step, stats.name, reason)
+        return StepFailed(step, stats.name, short(reason))
 
     def _finished(self, document: Document) -> tuple[dict[str, Value], bytes | None]:
         """Encode what the steps left: a payload that cannot be written fails the last one."""
@@ -140,6 +138,11 @@ class Transform:
         except Refusal as error:
             self.stats[-1].passed -= 1
             raise self._failed(len(self.stats) - 1, error) from None
+
+
+def _document(event: EventLike) -> Document:
+    data = event.data
+    return Document(event.attributes.copy(), data, data)
 
 
 def compile_transform(
@@ -165,11 +168,11 @@ def compile_transform(
 
 
 def _compiled(step: object, where: str, context: Context) -> Step:
-    if type(step) is str and step in _STEPS:
+    if type(step) is str and step in STEPS:
         step = {step: None}  # a step that needs nothing, such as `flatten`
     if not isinstance(step, Mapping) or len(step) != 1:
         refuse("a step is a mapping with one key, its name", where)
     ((name, value),) = step.items()
-    if name not in _STEPS:
-        refuse(f"there is no step {named(name)}{hint(name, _STEPS)}; there are {', '.join(_STEPS)}", where)
-    return _STEPS[name](value, f"{where}.{name}", context)
+    if name not in STEPS:
+        refuse(f"there is no step {named(name)}{hint(name, STEPS)}; there are {', '.join(STEPS)}", where)
+    return STEPS[name](value, f"{where}.{name}", context)
