@@ -51,6 +51,30 @@ async def test_in_doubt_the_same_batch_stays_on_the_wire(produced: Produced | No
 
 
 @pytest.mark.parametrize("code", sorted(errors.REFUSED_FOR_NOW))
+async def test_a_refusal_that_names_an_offset_came_after_the_batch_was_stored(code: int) -> None:
+    sent = Sent()
+    flight = sent.lane.flight
+    assert settle(sent.lane, answer(code, 40)) == Then.WAIT | Then.REFRESH
+    assert sent.lane.flight is flight
+    assert sent.lane.doubtful
+
+
+def test_a_leader_that_lost_the_lead_may_have_stored_the_batch_before() -> None:
+    assert errors.NOT_LEADER_OR_FOLLOWER in errors.UNDECIDED
+
+
+@pytest.mark.parametrize("code", [errors.INVALID_RECORD, errors.TOPIC_AUTHORIZATION_FAILED, *errors.TOO_LARGE])
+async def test_refused_for_good_after_doubt_it_is_unknown_and_its_sequence_is_not_used_again(code: int) -> None:
+    sent = Sent()
+    settle(sent.lane, None)
+    assert Then.NEW_PRODUCER in settle(sent.lane, answer(code))
+    assert (sent.lane.idle, sent.lane.producer) == (True, None)
+    for call in sent.calls:
+        with pytest.raises(OutcomeUnknown, match=errors.name_of(code)):
+            call.future.result()
+
+
+@pytest.mark.parametrize("code", sorted(errors.REFUSED_FOR_NOW))
 async def test_refused_for_now_it_goes_back_unless_it_was_in_doubt(code: int) -> None:
     sent = Sent()
     assert Then.WAIT in settle(sent.lane, answer(code))

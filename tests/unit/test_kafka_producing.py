@@ -88,6 +88,38 @@ async def test_a_passing_refusal_is_tried_again(fake: FakeKafka, bus: KafkaBus, 
     assert stored(fake) == list(range(15))
 
 
+@pytest.mark.parametrize("code", [errors.NOT_LEADER_OR_FOLLOWER, errors.UNKNOWN_TOPIC_OR_PARTITION])
+async def test_a_leader_deposed_after_it_stored_leaves_doubt_and_no_later_event_in_its_place(
+    fake: FakeKafka, opened: Open, code: int
+) -> None:
+    partition = fake.topics["t"].partitions[0]
+    original = partition.produce
+
+    def deposed(batch: bytes) -> tuple[int, int]:
+        partition.leader, partition.leader_epoch = -1, 1
+        return code, original(batch)[1]
+
+    async with opened(request_timeout=0.5) as bus:
+        await bus.append("t", events(5))
+        partition.produce = deposed  # type: ignore[method-assign]
+        with pytest.raises(OutcomeUnknown):
+            await bus.append("t", events(5, 5))
+        partition.produce = original  # type: ignore[method-assign]
+        partition.leader, partition.leader_epoch = 1, 2
+        # As many events as before: a broker must not take them for those again.
+        assert await bus.append("t", events(5, 10)) == [(0, offset) for offset in range(10, 15)]
+    assert stored(fake) == list(range(15))
+
+
+async def test_a_leader_deposed_after_it_stored_is_asked_again_when_it_is_back(fake: FakeKafka, bus: KafkaBus) -> None:
+    await bus.append("t", events(5))
+    partition = fake.topics["t"].partitions[0]
+    original, answers = partition.produce, [errors.NOT_LEADER_OR_FOLLOWER, errors.NONE]
+    partition.produce = lambda batch: (answers.pop(0), original(batch)[1])  # type: ignore[method-assign]
+    assert await bus.append("t", events(5, 5)) == [(0, offset) for offset in range(5, 10)]
+    assert stored(fake) == list(range(10))
+
+
 async def test_a_leader_that_moves_is_followed(fake: FakeKafka, bus: KafkaBus) -> None:
     await bus.append("t", events(5))
     partition = fake.topics["t"].partitions[0]

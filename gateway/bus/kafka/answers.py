@@ -35,10 +35,11 @@ def settle(lane: Lane, produced: Produced | None) -> Then:
     flight = lane.flight
     assert flight is not None
     code = produced.code if produced is not None else errors.NETWORK_EXCEPTION
-    if produced is not None and code == errors.NONE and produced.base_offset >= 0:
+    placed = produced is not None and produced.base_offset >= 0
+    if produced is not None and placed and code == errors.NONE:
         store(lane.key, lane.landed(), produced)
         return Then.NOTHING
-    if code in errors.UNDECIDED:
+    if code in errors.UNDECIDED or (placed and code in errors.REFUSED_FOR_NOW):
         lane.doubtful = True
         return Then.WAIT | Then.REFRESH
     if code in errors.REFUSED_FOR_NOW:
@@ -63,6 +64,11 @@ def settle(lane: Lane, produced: Produced | None) -> Then:
 
 def _refused(lane: Lane, flight: Parcel, code: int, produced: Produced | None) -> Then:
     """Refused for good. If it may be the fault of one call among several, try them singly."""
+    if lane.doubtful:
+        # Brokers refuse before they look for duplicates. Were it stored, other events in its
+        # sequence would be taken for it.
+        lane.abandon(OutcomeUnknown(f"Kafka refuses ({errors.name_of(code)}) what it may have stored before"))
+        return Then.WAIT | Then.NEW_PRODUCER | (Then.NEW_SETTINGS if code in errors.TOO_LARGE else Then.NOTHING)
     if code in errors.TOO_LARGE:
         if flight.count > 1:
             lane.divide(flight.count // 2)

@@ -67,10 +67,20 @@ MOVED = frozenset(
         INCONSISTENT_TOPIC_ID,
     }
 )
-#: A produce that was refused as a whole, for a reason that passes: nothing of it was stored.
-REFUSED_FOR_NOW = (MOVED | {NOT_ENOUGH_REPLICAS, CORRUPT_MESSAGE, THROTTLING_QUOTA_EXCEEDED}) - {KAFKA_STORAGE_ERROR}
-#: A produce whose fate the broker does not know; the same bytes may be sent again.
-UNDECIDED = frozenset({REQUEST_TIMED_OUT, NETWORK_EXCEPTION, NOT_ENOUGH_REPLICAS_AFTER_APPEND, KAFKA_STORAGE_ERROR})
+#: A produce whose fate the broker does not know; the same bytes may be sent again. A broker that
+#: loses the lead while it waits for replicas, or just as it answers, has stored the batch before.
+UNDECIDED = frozenset(
+    {
+        NOT_LEADER_OR_FOLLOWER,
+        REQUEST_TIMED_OUT,
+        NETWORK_EXCEPTION,
+        NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KAFKA_STORAGE_ERROR,
+    }
+)
+#: A produce that was refused as a whole, for a reason that passes: nothing of it was stored,
+#: unless the answer names an offset all the same.
+REFUSED_FOR_NOW = (MOVED | {NOT_ENOUGH_REPLICAS, CORRUPT_MESSAGE, THROTTLING_QUOTA_EXCEEDED}) - UNDECIDED
 #: The broker and we disagree about the producer's sequence: only a new producer id helps.
 SEQUENCE_LOST = frozenset({OUT_OF_ORDER_SEQUENCE, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID, 49, 90})
 TOO_LARGE = frozenset({MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE})
