@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
-from routing.schemas import avro_compat, json_compat, protobuf_compat
-from routing.schemas.avro import AvroSchema
+from routing.schemas import json_compat
 from routing.schemas.json_schema import JsonSchema
-from routing.schemas.protobuf import ProtobufSchema
 from routing.schemas.schema import MAX_TEXT, InvalidSchema, Schema, SchemaKind
 
 Level: TypeAlias = Literal["none", "backward", "forward", "full"]
@@ -22,11 +20,18 @@ def compile_schema(kind: SchemaKind, text: str, message: str | None = None, desc
     """
     if len(text) > MAX_TEXT or len(text.encode(errors="surrogatepass")) > MAX_TEXT:
         raise InvalidSchema(f"a schema has at most {MAX_TEXT} bytes")
+    # The libraries of Avro and Protobuf take 100 ms to import: only who uses them waits for that.
     if kind == "protobuf":
+        from routing.schemas.protobuf import ProtobufSchema
+
         return ProtobufSchema(text, message, descriptors)
     if message is not None:
         raise InvalidSchema(f"a message is named for protobuf, not for {kind}")
-    return JsonSchema(text) if kind == "json" else AvroSchema(text)
+    if kind == "json":
+        return JsonSchema(text)
+    from routing.schemas.avro import AvroSchema
+
+    return AvroSchema(text)
 
 
 def compatible(old: Schema, new: Schema, level: Level) -> list[str]:
@@ -48,8 +53,13 @@ def compatible(old: Schema, new: Schema, level: Level) -> list[str]:
 
 
 def _cannot_read(writer: Schema, reader: Schema) -> list[str]:
-    if writer.kind == "json":
-        return json_compat.cannot_read(cast(JsonSchema, writer), cast(JsonSchema, reader))
+    """Both are of one kind."""
+    if isinstance(writer, JsonSchema):
+        return json_compat.cannot_read(writer, cast(JsonSchema, reader))
     if writer.kind == "avro":
-        return avro_compat.cannot_read(cast(AvroSchema, writer), cast(AvroSchema, reader))
-    return protobuf_compat.cannot_read(cast(ProtobufSchema, writer), cast(ProtobufSchema, reader))
+        from routing.schemas import avro_compat
+
+        return avro_compat.cannot_read(cast(Any, writer), cast(Any, reader))
+    from routing.schemas import protobuf_compat
+
+    return protobuf_compat.cannot_read(cast(Any, writer), cast(Any, reader))

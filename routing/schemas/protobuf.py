@@ -36,8 +36,8 @@ class ProtobufSchema(Schema):
         `descriptors` is what an earlier schema of this text had, which saves compiling it.
         Raises InvalidSchema.
         """
-        self.descriptors = descriptors or descriptors_of(text)
-        self.type = _find(self.descriptors, message)
+        known = self.descriptors = descriptors or descriptors_of(text)
+        self.type = _find(known, message)
         super().__init__(text, self.type.full_name)
         _bound(self.type)
         self._class = message_factory.GetMessageClass(self.type)

@@ -26,6 +26,8 @@ class Schema(ABC):
     """A compiled schema. Immutable; safe to use from any thread."""
 
     kind: ClassVar[SchemaKind]
+    descriptors: str | None = None
+    """What compiling the text again can be spared with (Protobuf)."""
 
     def __init__(self, text: str, message: str | None = None) -> None:
         self.text, self.message = text, message

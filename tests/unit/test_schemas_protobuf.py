@@ -125,6 +125,7 @@ def test_required_fields_of_proto2_are_required() -> None:
 
 def test_descriptors_in_base64_need_no_compiler(tick: ProtobufSchema, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protoc, "find_spec", lambda name: None)
+    assert tick.descriptors is not None
     assert made(tick.descriptors, "Tick").message == "market.Tick"
     assert ProtobufSchema(SOURCE, "market.Tick", tick.descriptors).text == SOURCE
     with pytest.raises(InvalidSchema, match="needs grpcio-tools"):
