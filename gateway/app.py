@@ -33,6 +33,8 @@ from gateway.operate.runtime import register_build_info, tune_collector, watch_l
 from gateway.operate.tls import TlsContexts
 from gateway.plugin import BoundAddress, Listener, Plugin
 from gateway.refining import Refiner
+from gateway.schemas import TABLE as SCHEMAS_TABLE
+from gateway.schemas import Schemas
 from gateway.topics import TABLE, TopicDefaults, Topics
 from gateway.version import VERSION
 
@@ -69,11 +71,15 @@ class App:
         self.bus: Bus = make_bus(config)
         self.hub = TailHub(self.bus)
         self.table = Table(self.bus, TABLE, self.hub.wake_on, f"//{self.name}")
-        self.topics = Topics(self.bus, self.table, permitted, auto_create=config.topics.auto_create)
-        self.ingress = Ingress(self.bus, self.topics, self.limits, self.metrics, permitted)
+        self.schema_table = Table(self.bus, SCHEMAS_TABLE, self.hub.wake_on, f"//{self.name}")
+        self.schemas = Schemas(self.schema_table, permitted)
+        self.topics = Topics(
+            self.bus, self.table, permitted, auto_create=config.topics.auto_create, schemas=self.schemas
+        )
+        self.ingress = Ingress(self.bus, self.topics, self.limits, self.metrics, permitted, self.schemas)
         self.reader = Reader(self.bus, self.hub, self.limits, metrics=self.metrics, authorise=permitted)
         self.lookups = Lookups(self.reader, self.limits.memory)
-        self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted)
+        self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, schemas=self.schemas)
         self.views = Views(self.reader, self.hub, self.limits, self.metrics)
         self.addresses: list[BoundAddress] = []
         self._tls = TlsContexts(self.metrics)
@@ -123,6 +129,7 @@ class App:
         self.hub.listen(self._topic_changed)
         self.hub.start()
         self.table.start()
+        self.schema_table.start()
         self.topics.start()
         await self._settle(deadline)
         self._spawn("loop watch", watch_loop(self.metrics))
@@ -161,6 +168,7 @@ class App:
             self.reader.close,
             self.topics.close,
             self.table.close,
+            self.schema_table.close,
             self.hub.close,
         ):
             await self._quietly(part)
@@ -186,8 +194,11 @@ class App:
         )
 
     def _table_reasons(self) -> list[str]:
-        fault = "waiting for the log" if self.table.fault in ("", "not started") else self.table.fault
-        reasons = [] if self.table.loaded else [f"table {TABLE} is loading: {fault}"]
+        reasons = []
+        for name, table in ((TABLE, self.table), (SCHEMAS_TABLE, self.schema_table)):
+            fault = "waiting for the log" if table.fault in ("", "not started") else table.fault
+            if not table.loaded:
+                reasons.append(f"table {name} is loading: {fault}")
         if self._missing:
             reasons.append(f"configured topics are not made yet: {', '.join(sorted(self._missing))}")
         return reasons
@@ -216,6 +227,7 @@ class App:
         while True:
             try:
                 await self.table.wait(ATTEMPT)
+                await self.schema_table.wait(ATTEMPT)
                 await self._make_missing()
                 return
             except BusUnavailable as error:

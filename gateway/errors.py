@@ -5,13 +5,15 @@ LinkspanError
 │   ├── InvalidEvent          a malformed CloudEvent, or one that a validator refuses
 │   ├── InvalidAddress        an illegal topic name, subject or pattern
 │   ├── InvalidPosition       an unreadable start position or cursor
-│   └── InvalidSetting        topic settings that cannot hold
+│   ├── InvalidSetting        topic settings that cannot hold
+│   └── InvalidSchema         a schema that cannot be used
 ├── TooLarge                  a body, batch, header or event above its limit
 ├── Forbidden                 the principal may not do this
 │   ├── HostNotAllowed        the listener does not answer to this Host
 │   └── OriginNotAllowed      a foreign web page asks
 ├── NotFound
-│   └── UnknownTopic
+│   ├── UnknownTopic
+│   └── UnknownSchema
 ├── Conflict                  exists already, or changed meanwhile
 ├── Expired                   what the position refers to is gone for good
 ├── Limited                   over a rate or a bound; try again later
@@ -107,6 +109,12 @@ class InvalidTransform(InvalidInput):
     code = "invalid_transform"
 
 
+class InvalidSchema(InvalidInput):
+    """A schema that cannot be used; `detail["position"]` is the place in its text, where it is known."""
+
+    code = "invalid_schema"
+
+
 class UnsupportedContent(InvalidInput):
     code = "unsupported_content"
     kind = Kind.UNSUPPORTED
@@ -151,6 +159,10 @@ class UnknownTopic(NotFound):
         super().__init__(f"topic {topic!r} does not exist", topic=topic, **detail)
 
 
+class UnknownSchema(NotFound):
+    code = "unknown_schema"
+
+
 class Conflict(LinkspanError):
     code = "conflict"
     kind = Kind.CONFLICT
@@ -158,6 +170,12 @@ class Conflict(LinkspanError):
 
 class TopicExists(Conflict):
     code = "topic_exists"
+
+
+class IncompatibleSchema(Conflict):
+    """A version that breaks its schema's level of compatibility; `faults` say where."""
+
+    code = "incompatible_schema"
 
 
 class Expired(LinkspanError):

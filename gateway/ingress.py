@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from auth.principal import Principal
 from gateway.bus.contract import Bus, Position
-from gateway.columns import Columns
+from gateway.columns import Columns, take
 from gateway.config.model import Limits
 from gateway.errors import (
     BusUnavailable,
@@ -32,11 +32,15 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.event import Event
+from gateway.judging import judge
 from gateway.operate.metrics import Metrics
+from gateway.routes import Router
+from gateway.schemas import Schemas
 from gateway.topics import Topics, TopicView
+from gateway.validation import ON_INVALID, Division, Done, Outcome, TopicSchema, mark, refusal
 
-Outcome = Sequence[Position] | LinkspanError
-Done = Callable[[Outcome], None]
+__all__ = ["Authorise", "Done", "Ingress", "Outcome"]
+
 Authorise = Callable[[Principal, str], bool]
 
 #: Seconds that a batch may wait for company while others are under way.
@@ -96,11 +100,41 @@ def _take(lane: _Lane) -> list[_Entry]:
     return taken
 
 
+def _weight(events: Sequence[Event]) -> int:
+    return EVENT_WEIGHT * len(events) + sum(len(event.value) for event in events if event.value is not None)
+
+
+def _identify(events: Sequence[Event], principal: Principal) -> None:
+    """Set the gateway's own attributes; those that came are dropped."""
+    identity = None if principal.anonymous else principal.id
+    columns = events if isinstance(events, Columns) and events.intact else None
+    # Every event's own attributes, or those that all of them have as columns.
+    for attributes in (event.attributes for event in events) if columns is None else (columns.values,):
+        if "authid" in attributes or "authtype" in attributes:
+            attributes.pop("authtype", None)
+            attributes.pop("authid", None)
+        if identity is not None:
+            attributes["authtype"] = "app_user"
+            attributes["authid"] = identity
+
+
 class Ingress:
     """The one way in, for every door. All calls on the event loop."""
 
-    def __init__(self, bus: Bus, topics: Topics, limits: Limits, metrics: Metrics, authorise: Authorise) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        topics: Topics,
+        limits: Limits,
+        metrics: Metrics,
+        authorise: Authorise,
+        schemas: Schemas | None = None,
+        router: Router | None = None,
+    ) -> None:
         self._bus, self._topics, self._limits, self._authorise = bus, topics, limits, authorise
+        self._schemas, self._router = schemas, router
+        if router is not None:
+            router.bind(self.forward)
         self._lanes: dict[str, _Lane] = {}
         self._appends: set[asyncio.Task[None]] = set()
         self._weight = 0
@@ -113,6 +147,14 @@ class Ingress:
         self._events = metrics.counter("linkspan_published_events_total", "Events stored by the bus.")
         self._bytes = metrics.counter("linkspan_published_bytes_total", "Bytes of data stored by the bus.")
         self._refused = metrics.counter("linkspan_publish_refused_events_total", "Events refused before the bus.")
+        self._invalid = {
+            action: metrics.counter(
+                "linkspan_schema_invalid_events_total",
+                "Events that were not what their topic's schema says.",
+                action=action,
+            )
+            for action in ON_INVALID
+        }
         self._failed = metrics.counter("linkspan_publish_failed_events_total", "Events that the bus did not confirm.")
         self._calls = metrics.counter("linkspan_bus_appends_total", "Appends to the bus; each holds many events.")
         self._seconds = metrics.histogram("linkspan_bus_append_seconds", "From the call to the bus's answer.")
@@ -127,15 +169,65 @@ class Ingress:
         Raises at once, without calling `done`: UnknownTopic, Forbidden, InvalidEvent, TooLarge,
         Draining. A door that reads on while `writable` is False breaks the memory bound.
         """
+        since = time.monotonic() - waited
         try:
             weight = self._check(topic, events, principal)
+            self._admit(topic, events, done, weight, since)
         except LinkspanError:
             self._refused.inc(len(events))
             raise
+
+    def forward(
+        self, topic: str, events: Sequence[Event], done: Done, since: float, *, routed: bool, checked: bool
+    ) -> None:
+        """Take what routes send on. `routed`: the routes of this topic see it; `checked`: it is held to
+        the topic's bounds and schema, which events that were there before are not.
+
+        Raises at once, without calling `done`: UnknownTopic, InvalidEvent, TooLarge.
+        """
+        if not checked:
+            self._enter(topic, events, done, _weight(events), since)
+            return
+        weight = self._weigh(events, self._topics.require(topic))
+        self._admit(topic, events, done, weight, since, routed=routed)
+
+    def _admit(
+        self, topic: str, events: Sequence[Event], done: Done, weight: int, since: float, *, routed: bool = True
+    ) -> None:
+        """Judge by the topic's schema, run its routes, and let what stays wait for the bus."""
+        view = self._topics.require(topic)
+        reasons = None
+        if view.schema is not None:
+            reasons = self._judge(view.schema, events, tombstones=view.info.cleanup == "compact")
+        router = self._router if routed else None
+        if not reasons:
+            self._route(router, topic, events, done, weight, since)
+            return
+        assert view.schema is not None
+        assert view.schema.divert_to is not None
+        division = Division(len(events), reasons, view.schema.divert_to, done)
+        diverted = take(events, list(reasons))
+        if division.good:
+            good = take(events, division.good)
+            self._route(router, topic, good, division.stored, _weight(good), since)
+        self._enter(view.schema.divert_to, diverted, division.diverted, _weight(diverted), since)
+
+    def _route(
+        self, router: Router | None, topic: str, events: Sequence[Event], done: Done, weight: int, since: float
+    ) -> None:
+        routes = None if router is None else router.of(topic)
+        if routes is not None:
+            events, done = routes.take(events, done, since)
+            if not events:
+                return
+            weight = _weight(events)
+        self._enter(topic, events, done, weight, since)
+
+    def _enter(self, topic: str, events: Sequence[Event], done: Done, weight: int, since: float) -> None:
         lane = self._lanes.get(topic)
         if lane is None:
             lane = self._lanes[topic] = _Lane(topic)
-        lane.waiting.append(_Entry(events, done, weight, time.monotonic() - waited))
+        lane.waiting.append(_Entry(events, done, weight, since))
         lane.weight += weight
         self._weight += weight
         self._schedule(lane)
@@ -144,11 +236,12 @@ class Ingress:
 
     async def submit(
         self, topic: str, events: Sequence[Event], principal: Principal, *, waited: float = 0.0
-    ) -> Sequence[Position]:
+    ) -> Sequence[Position | None]:
         """`publish` for request and response: wait for room and for the answer.
 
         Raises what `publish` raises, Unavailable when there is no room within the publish
-        deadline, and what the bus answers: BusUnavailable, OutcomeUnknown. When the caller is
+        deadline, and what the bus answers: BusUnavailable, OutcomeUnknown. Positions are None
+        only where the topic's schema diverted an event (`Published`). When the caller is
         cancelled the events may be stored all the same.
         """
         since = time.monotonic() - waited
@@ -156,7 +249,7 @@ class Ingress:
             await self._topics.ensure(topic, principal)
         if not self.writable:
             await self.room(time.monotonic() - since)
-        answer: asyncio.Future[Sequence[Position]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Sequence[Position | None]] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Outcome) -> None:
             if answer.cancelled():
@@ -197,7 +290,8 @@ class Ingress:
         """Refuse new events and wait until all that were taken are answered, or time is up."""
         self._open = False
         deadline = time.monotonic() + seconds
-        while self._appends or any(lane.waiting for lane in self._lanes.values()):
+        router = self._router
+        while self._appends or any(lane.waiting for lane in self._lanes.values()) or (router and router.busy):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -209,6 +303,8 @@ class Ingress:
     async def close(self) -> None:
         """Answer everything that is still open with an error. Idempotent."""
         self._open, self._closed = False, True
+        if self._router is not None:
+            await self._router.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for task in list(self._appends):
@@ -234,12 +330,13 @@ class Ingress:
             raise InvalidEvent("there is no event to publish")
         if len(events) > self._limits.batch:
             raise TooLarge(f"{len(events)} events in one publish; at most {self._limits.batch} are taken")
-        return self._weigh(events, view, principal)
+        weight = self._weigh(events, view)
+        _identify(events, principal)
+        return weight
 
-    def _weigh(self, events: Sequence[Event], view: TopicView, principal: Principal) -> int:
-        """The weight of the events; the gateway's own attributes are set on the way."""
+    def _weigh(self, events: Sequence[Event], view: TopicView) -> int:
+        """The weight of the events. Raises TooLarge."""
         most = min(self._limits.event, view.info.max_event_bytes)
-        identity = None if principal.anonymous else principal.id
         columns = events if isinstance(events, Columns) and events.intact else None
         if columns is not None:
             sizes = [0 if data is None else len(data) for data in columns.datas or (None,)]
@@ -249,15 +346,20 @@ class Ingress:
             index = next(place for place, size in enumerate(sizes) if size > most)
             fault = Fault(f"events[{index}].data", f"has {sizes[index]} bytes, at most {most} are taken", index)
             raise TooLarge(f"event {index} is too large: {sizes[index]} bytes of at most {most}", faults=(fault,))
-        # Every event's own attributes, or those that all of them have as columns.
-        for attributes in (event.attributes for event in events) if columns is None else (columns.values,):
-            if "authid" in attributes or "authtype" in attributes:
-                attributes.pop("authtype", None)
-                attributes.pop("authid", None)
-            if identity is not None:
-                attributes["authtype"] = "app_user"
-                attributes["authid"] = identity
         return EVENT_WEIGHT * len(events) + sum(sizes)
+
+    def _judge(self, schema: TopicSchema, events: Sequence[Event], *, tombstones: bool) -> dict[int, str]:
+        """Why events, by their place, are to be diverted. Raises InvalidEvent where the topic refuses them."""
+        if self._schemas is None:
+            raise Unavailable("this gateway has no schemas to check the events by")
+        reasons = judge(self._schemas, schema, events, tombstones=tombstones)
+        if not reasons:
+            return reasons
+        self._invalid[schema.on_invalid].inc(len(reasons))
+        if schema.on_invalid == "reject":
+            raise refusal(reasons)
+        mark(events, reasons)
+        return reasons if schema.on_invalid == "divert" else {}
 
     def _schedule(self, lane: _Lane) -> None:
         if lane.in_flight >= IN_FLIGHT:
@@ -364,7 +466,7 @@ class Ingress:
 
     def _part(self, entries: list[_Entry], error: LinkspanError) -> None:
         """Answer each publish by what is known of its own events."""
-        known = error.detail.get("positions")
+        known: Sequence[Position | None] | None = error.detail.get("positions")
         if known is None:
             for entry in entries:
                 self._answer(entry, error)

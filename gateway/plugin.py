@@ -60,7 +60,10 @@ from gateway.operate.metrics import Counter, Gauge, Histogram, Metrics
 from gateway.problems import PROBLEM, STATUS, problem_headers, problem_members
 from gateway.query import Query, query_fault
 from gateway.refining import Refiner
+from gateway.schemas import SchemaInfo, Schemas, SchemaVersion
 from gateway.topics import TopicDefaults, Topics, TopicView
+from gateway.validation import ON_INVALID, TopicSchema, published_members
+from routing.schemas import KINDS, LEVELS, MAX_TEXT
 
 
 class BoundAddress(msgspec.Struct, frozen=True):
@@ -81,6 +84,7 @@ class Gateway(Protocol):
     reader: Reader
     views: Views
     refiner: Refiner
+    schemas: Schemas
     topics: Topics
     connections: Connections
     metrics: Metrics
@@ -119,15 +123,17 @@ class Plugin(Protocol):
 OnClose = Callable[[], None]
 
 __all__ = [
-    "ANONYMOUS", "PROBLEM", "STATUS", "Batch", "BoundAddress", "Connection", "Connections", "Counter", "Delivery",
-    "Draining", "Duration", "EndCause", "EndOfStream", "Event", "Fault", "Forbidden", "Form", "Gap", "Gateway",
-    "Gauge", "Histogram", "HostGuard", "Ingress", "InvalidEvent", "InvalidInput", "InvalidSetting", "Kind", "Limited",
-    "Limits", "LinkspanError", "Listener", "ListenerSettings", "Metrics", "NotAvailable", "NotFound", "OnClose",
-    "Outcome", "Overflow", "Page", "Pattern", "Plugin", "Position", "Principal", "Query", "ReadRequest", "Reader",
-    "Refinement", "Refiner", "Session", "Sink", "Size", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo",
+    "ANONYMOUS", "KINDS", "LEVELS", "MAX_TEXT", "ON_INVALID", "PROBLEM", "STATUS", "Batch", "BoundAddress",
+    "Connection", "Connections", "Counter", "Delivery", "Draining", "Duration", "EndCause", "EndOfStream", "Event",
+    "Fault", "Forbidden", "Form", "Gap", "Gateway", "Gauge", "Histogram", "HostGuard", "Ingress", "InvalidEvent",
+    "InvalidInput", "InvalidSetting", "Kind", "Limited", "Limits", "LinkspanError", "Listener", "ListenerSettings",
+    "Metrics", "NotAvailable", "NotFound", "OnClose", "Outcome", "Overflow", "Page", "Pattern", "Plugin", "Position",
+    "Principal", "Query", "ReadRequest", "Reader", "Refinement", "Refiner", "SchemaInfo", "SchemaVersion", "Schemas",
+    "Session", "Sink", "Size", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo", "TopicSchema",
     "TopicSettings", "TopicView", "Topics", "Unauthenticated", "Unavailable", "UnsupportedContent", "Value", "Views",
     "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch", "decode_event", "encode_batch",
     "encode_event", "encode_events", "event_faults", "format_retention_bytes", "format_retention_ms", "now_rfc3339",
     "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",
-    "parse_subject_pattern", "problem_headers", "problem_members", "query_fault", "split_address", "with_subject",
+    "parse_subject_pattern", "problem_headers", "problem_members", "published_members", "query_fault", "split_address",
+    "with_subject",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Topics: the service behind every API that lists, makes, changes or removes one.
 
 What the bus itself keeps (partitions, retention, ...) is asked of the bus; what only the gateway
-knows (defaults for events) lives in the table `_linkspan.topics`, bound to the topic's epoch, so
+knows (defaults for events, the schema) lives in the table `_linkspan.topics`, bound to the topic's epoch, so
 that a topic made anew begins without it. Views are kept in memory for hot paths and re-read when
 the bus tells of a change, and now and then, since others may alter a topic of Kafka.
 """
@@ -20,8 +20,10 @@ from gateway.address import check_topic
 from gateway.bus.contract import Bus, TopicChange, TopicHealth, TopicInfo, TopicSettings
 from gateway.bus.settings import refuse
 from gateway.bus.tables import Table
-from gateway.errors import Fault, Forbidden, LinkspanError, TopicExists, UnknownTopic
+from gateway.errors import Fault, Forbidden, InvalidAddress, LinkspanError, TopicExists, UnknownTopic
 from gateway.event import attribute_fault
+from gateway.schemas import Schemas
+from gateway.validation import TopicSchema
 
 TABLE = "_linkspan.topics"
 #: Seconds for which "there is no such topic" is believed without asking again.
@@ -50,18 +52,31 @@ class TopicView(msgspec.Struct, frozen=True):
 
     info: TopicInfo
     defaults: TopicDefaults
+    schema: TopicSchema | None = None
 
 
-class _Row(msgspec.Struct, frozen=True):
+class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: str
     defaults: TopicDefaults
+    schema: TopicSchema | None = None
 
 
 class Topics:
     """All calls on the event loop. `authorise(principal, topic)` answers for *manage*."""
 
-    def __init__(self, bus: Bus, table: Table, authorise: Authorise, *, auto_create: bool = False) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        table: Table,
+        authorise: Authorise,
+        *,
+        auto_create: bool = False,
+        schemas: Schemas | None = None,
+    ) -> None:
         self._bus, self._table, self._authorise, self._auto_create = bus, table, authorise, auto_create
+        self._schemas = schemas
+        if schemas is not None:
+            schemas.used_by(self.with_schema)
         self._views: dict[str, TopicView] = {}
         self._unknown: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[TopicView]] = {}
@@ -143,14 +158,17 @@ class Topics:
         defaults: TopicDefaults | None,
         principal: Principal,
         faults: Sequence[Fault] = (),
+        schema: TopicSchema | None = None,
     ) -> tuple[TopicView, bool]:
         """Make the topic, or bring an existing one to these settings; True when it was made.
 
         What is not named stays as it is in an existing topic, and is the bus's default in a new
-        one; None names no defaults. Idempotent. Raises InvalidSetting with everything that is
+        one; None names no defaults, or no schema (`TopicSchema()` takes it away). Idempotent. Raises
+        InvalidSetting with everything that is
         wrong (`faults` is what its door found), before anything is changed; InvalidAddress, Forbidden.
         """
         self._check(name, principal)
+        faults = (*faults, *await self._schema_faults(name, schema, principal))
         created = False
         try:
             info = await self._bus.describe_topic(name)
@@ -165,8 +183,7 @@ class Topics:
             self._judge(settings, defaults, info, faults)
             info = await self._alter(info, settings)
         self._unknown.pop(name, None)
-        if defaults is not None:
-            await self._set_defaults(info, defaults)
+        await self._set_row(info, defaults, schema)
         return self._remember(info), created
 
     async def patch(
@@ -176,14 +193,15 @@ class Topics:
         defaults: TopicDefaults | None,
         principal: Principal,
         faults: Sequence[Fault] = (),
+        schema: TopicSchema | None = None,
     ) -> TopicView:
-        """Change what is named; None leaves the defaults as they are. Raises as `put`, and UnknownTopic."""
+        """Change what is named; None leaves defaults and schema as they are. Raises as `put`, and UnknownTopic."""
         self._check(name, principal)
+        faults = (*faults, *await self._schema_faults(name, schema, principal))
         info = await self._bus.describe_topic(name)
         self._judge(settings, defaults, info, faults)
         info = await self._alter(info, settings)
-        if defaults is not None:
-            await self._set_defaults(info, defaults)
+        await self._set_row(info, defaults, schema)
         return self._remember(info)
 
     async def delete(self, name: str, principal: Principal) -> None:
@@ -215,23 +233,65 @@ class Topics:
         }
         return await self._bus.alter_topic(info.name, TopicSettings(**wanted)) if wanted else info
 
-    async def _set_defaults(self, info: TopicInfo, defaults: TopicDefaults) -> None:
-        if self._defaults(info) != defaults:
-            await self._table.put(info.name, msgspec.json.encode(_Row(info.epoch, defaults)))
+    async def _schema_faults(self, name: str, schema: TopicSchema | None, principal: Principal) -> Sequence[Fault]:
+        """What is wrong with a topic's schema. Raises BusUnavailable while nobody knows the schemas."""
+        if schema is None or not schema.name:
+            return []
+        if self._schemas is None:
+            return [Fault("schema", "this gateway has no schemas")]
+        faults = [*self._schemas.faults(schema), *schema.faults(name)]
+        if schema.divert_to is not None:
+            try:
+                await self.get(schema.divert_to, principal)
+            except (UnknownTopic, Forbidden, InvalidAddress) as error:
+                faults.append(Fault("schema.divert_to", error.message))
+        return faults
 
-    def _defaults(self, info: TopicInfo) -> TopicDefaults:
-        value = self._table.get(info.name)
+    async def with_schema(self, schema: str) -> Sequence[str]:
+        """Topics that have this schema, by name."""
+        names = []
+        for name in sorted(name for name, _ in self._table.items()):
+            try:
+                row = self._row(await self._bus.describe_topic(name)) if self._names(name, schema) else None
+            except UnknownTopic:
+                continue
+            if row is not None and row.schema is not None:
+                names.append(name)
+        return names
+
+    def _names(self, name: str, schema: str) -> bool:
+        row = self._read(name)
+        return row is not None and row.schema is not None and row.schema.name == schema
+
+    async def _set_row(self, info: TopicInfo, defaults: TopicDefaults | None, schema: TopicSchema | None) -> None:
+        """Keep what is named."""
+        now = self._row(info)
+        wanted = _Row(
+            info.epoch,
+            now.defaults if defaults is None else defaults,
+            now.schema if schema is None else schema if schema.name else None,
+        )
+        if wanted != now:
+            await self._table.put(info.name, msgspec.json.encode(wanted))
+
+    def _row(self, info: TopicInfo) -> _Row:
+        """What is kept of this topic, and not of an earlier one of its name."""
+        row = self._read(info.name)
+        return row if row is not None and row.epoch == info.epoch else _Row(info.epoch, TopicDefaults())
+
+    def _read(self, name: str) -> _Row | None:
+        value = self._table.get(name)
         if value is None:
-            return TopicDefaults()
+            return None
         try:
-            row = msgspec.json.decode(value, type=_Row)
+            return msgspec.json.decode(value, type=_Row)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _log.error("topic_row_unreadable", topic=info.name, reason=str(error))
-            return TopicDefaults()
-        return row.defaults if row.epoch == info.epoch else TopicDefaults()
+            _log.error("topic_row_unreadable", topic=name, reason=str(error))
+            return None
 
     def _remember(self, info: TopicInfo) -> TopicView:
-        view = self._views[info.name] = TopicView(info, self._defaults(info))
+        row = self._row(info)
+        view = self._views[info.name] = TopicView(info, row.defaults, row.schema)
         return view
 
     async def _ask(self, name: str, *, fresh: bool = False) -> TopicView:

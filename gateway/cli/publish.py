@@ -217,6 +217,11 @@ def publish(
         if as_json:
             record(answer)
         else:
+            for diverted in answer.get("diverted", ()):
+                partition, offset = diverted["position"]
+                told = f"{diverted['topic']}: partition {partition}, offset {offset}"
+                line(f"diverted to {told}, since its data {diverted['reason']}")
+                return
             partition, offset = answer["positions"][0]
             line(f"published to {address}: partition {partition}, offset {offset}")
     finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.plugin import PROBLEM
+from gateway.plugin import KINDS, LEVELS, ON_INVALID, PROBLEM
 from protocols.http.binding import BATCH, STRUCTURED
 from protocols.http.sse import CONTENT_TYPE as STREAM
 from protocols.http.topics import CLEANUP, COMPRESSION, LATER, READ_ONLY
@@ -19,7 +19,10 @@ CODES: dict[str, str] = {
     "invalid_event": "A malformed CloudEvent, or one that a validator refuses. Nothing of the request was stored.",
     "invalid_address": "An illegal topic name, subject or pattern.",
     "invalid_position": "A start position or cursor that cannot be read.",
-    "invalid_setting": "Settings of a topic that cannot hold.",
+    "invalid_setting": "Settings of a topic or schema that cannot hold.",
+    "invalid_filter": "A filter, or an expression of one, that cannot be used; caret shows the place.",
+    "invalid_transform": "A transform that cannot be used; faults says which step.",
+    "invalid_schema": "A schema that cannot be used; position and caret show the place, where it is known.",
     "not_available": "A part that this version does not have yet (400 for a parameter, 501 for a path).",
     "unauthenticated": "Credentials are missing or cannot be verified.",
     "forbidden": "The client may not do this.",
@@ -27,11 +30,13 @@ CODES: dict[str, str] = {
     "origin_not_allowed": "Pages of this origin may not use this listener.",
     "not_found": "There is no such path or connection.",
     "unknown_topic": "The topic does not exist.",
+    "unknown_schema": "The schema, or this version of it, does not exist.",
     "method_not_allowed": "The path has no such method; see Allow.",
     "not_acceptable": "None of the answer's media types is acceptable.",
     "request_timeout": "The request did not arrive in time.",
     "conflict": "It exists already, or changed meanwhile.",
     "topic_exists": "The topic exists already.",
+    "incompatible_schema": "The version breaks the schema's level of compatibility; faults say where.",
     "cursor_expired": "The cursor's topic was deleted and made anew.",
     "offset_out_of_range": "The position is outside of what the log holds.",
     "too_large": "A body, batch or event above its limit.",
@@ -62,6 +67,9 @@ def _json(schema: Json, media: str = "application/json") -> Json:
 
 
 _TEXT: Json = {"type": "string"}
+_NUMBERS: Json = {"type": "array", "items": {"type": "integer", "minimum": 1}}
+_LEVEL: Json = {"enum": list(LEVELS)}
+_PLACE: Json = {"type": "array", "items": {"type": "integer"}, "description": "[partition, offset]"}
 _SHOWN = "May be given as GET shows it, and is not changed."
 _TOPIC = _parameter("topic", "path", "A topic name.", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}$"}, True)
 _START = _parameter(
@@ -142,6 +150,11 @@ def _paths() -> Json:
         True,
     )
     id = _parameter("id", "path", "A connection's identifier.", _TEXT, True)
+    name = _parameter("name", "path", "A schema's name.", _TEXT, True)
+    version = _parameter("version", "path", "A version's number, or latest.", _TEXT, True)
+    schemas = {"type": "object", "properties": {"schemas": {"type": "array", "items": _ref("schemas", "SchemaInfo")}}}
+    numbers = {"type": "object", "properties": {"name": _TEXT, "versions": _NUMBERS}}
+    one = _ref("schemas", "SchemaVersion")
     return {
         "/v1/topics": {
             "get": _operation("listTopics", "All topics.", _ok("Topics.", listed)),
@@ -170,6 +183,29 @@ def _paths() -> Json:
         "/v1/events": {
             "get": _operation("readEvents", "Read several topics.", {"200": _EVENTS}, parameters=[sources, *_READING])
         },
+        "/v1/schemas": {"get": _operation("listSchemas", "All schemas.", _ok("Schemas.", schemas))},
+        "/v1/schemas/{name}": {
+            "parameters": [name],
+            "get": _operation("getSchema", "One schema.", _ok("The schema.", _ref("schemas", "SchemaInfo"))),
+            "patch": _operation(
+                "patchSchema", "Set the level of compatibility.", _ok("Changed.", _ref("schemas", "SchemaInfo")),
+                requestBody={"content": _json({"type": "object", "properties": {"compatibility": _LEVEL}})},
+            ),
+            "delete": _operation("deleteSchema", "Delete a schema that no topic uses, with all versions.", gone),
+        },
+        "/v1/schemas/{name}/versions": {
+            "parameters": [name],
+            "get": _operation("listVersions", "The numbers of its versions.", _ok("Versions.", numbers)),
+            "post": _operation(
+                "addVersion", "Add a version, if it is compatible with the latest one.",
+                {**_ok("It is the latest one.", one), "201": {"description": "Added.", "content": _json(one)}},
+                requestBody={"content": _json(_ref("schemas", "NewVersion"))},
+            ),
+        },
+        "/v1/schemas/{name}/versions/{version}": {
+            "parameters": [name, version],
+            "get": _operation("getVersion", "One version.", _ok("The version.", one)),
+        },
         "/v1/connections": {
             "get": _operation("listConnections", "Clients of every protocol.", _ok("Connections.", connections))
         },
@@ -197,6 +233,16 @@ def _schemas() -> Json:
         "cleanup": {"enum": list(CLEANUP)},
         "compression": {"enum": list(COMPRESSION)},
         "defaults": {"type": "object", "properties": {"type": {"type": ["string", "null"]}}},
+        "schema": {
+            "type": "object",
+            "description": "What the data of events must be; {} takes it away.",
+            "properties": {
+                "name": _TEXT,
+                "version": {"oneOf": [{"const": "latest"}, {"type": "integer", "minimum": 1}]},
+                "on_invalid": {"enum": list(ON_INVALID)},
+                "divert_to": {"type": "string", "description": "The topic that takes invalid events."},
+            },
+        },
     }
     required = ("id", "source", "type")
     text: Json = {"type": "string", "minLength": 1}
@@ -217,10 +263,44 @@ def _schemas() -> Json:
                 "count": {"type": "integer"},
                 "positions": {
                     "type": "array",
-                    "items": {"type": "array", "items": {"type": "integer"}, "description": "[partition, offset]"},
+                    "items": {
+                        "type": ["array", "null"],
+                        "items": {"type": "integer"},
+                        "description": "[partition, offset]; null where the event was diverted.",
+                    },
                 },
+                "diverted": {"type": "array", "items": _ref("schemas", "Diverted")},
             },
             "required": ["count", "positions"],
+        },
+        "Diverted": {
+            "type": "object",
+            "description": "An event that is not what the topic's schema says, and where it went.",
+            "properties": {
+                "index": {"type": "integer"}, "topic": _TEXT, "position": _PLACE, "reason": _TEXT,
+            },
+        },
+        "SchemaInfo": {
+            "type": "object",
+            "properties": {"name": _TEXT, "compatibility": _LEVEL, "versions": _NUMBERS},
+        },
+        "NewVersion": {
+            "type": "object",
+            "properties": {
+                "kind": {"enum": list(KINDS)},
+                "schema": {"description": "The schema itself, or its text as a string."},
+                "message": {"type": "string", "description": "Protobuf: the message, where there are several."},
+                "compatibility": _LEVEL,
+            },
+            "required": ["kind", "schema"],
+            "additionalProperties": False,
+        },
+        "SchemaVersion": {
+            "type": "object",
+            "properties": {
+                "name": _TEXT, "version": {"type": "integer"}, "kind": {"enum": list(KINDS)}, "message": _TEXT,
+                "schema": {}, "created": _TEXT,
+            },
         },
         "CloudEvent": {
             "type": "object",

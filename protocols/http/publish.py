@@ -13,6 +13,7 @@ from gateway.plugin import (
     Principal,
     Query,
     adapt,
+    published_members,
 )
 from protocols.http.binding import decode
 from protocols.http.body import BodyReader
@@ -63,7 +64,7 @@ class Publisher:
         pending = self._gateway.ingress.submit(topic, events, principal, waited=waited)
         del events  # the ingress lets go of them as soon as they are encoded
         positions = await pending
-        if len(positions) == 1:
+        if len(positions) == 1 and positions[0] is not None:
             partition, offset = positions[0]
             return Reply(200, b'{"count":1,"positions":[[%d,%d]]}' % (partition, offset))
-        return Reply(200, _encode({"count": len(positions), "positions": positions}))
+        return Reply(200, _encode(published_members(positions)))

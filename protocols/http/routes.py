@@ -19,7 +19,7 @@ Handler: TypeAlias = Callable[[BaseRequest, Principal, str, tuple[str, ...]], Aw
 ROOT = "v1"
 #: Parts of the public interface that this version does not have yet.
 LATER = (
-    "subscriptions", "intelligence", "routing", "schemas", "routes", "workflows", "policies", "bridges", "cluster",
+    "subscriptions", "intelligence", "routing", "routes", "workflows", "policies", "bridges", "cluster",
 )  # fmt: skip
 _MAX_KNOWN = 4096
 

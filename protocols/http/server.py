@@ -41,6 +41,7 @@ from protocols.http.publish import Publisher
 from protocols.http.read import Readings
 from protocols.http.reply import Reply
 from protocols.http.routes import Answer, Handler, Route, Routes
+from protocols.http.schemas import SchemaPages
 from protocols.http.topics import TopicPages
 
 BACKLOG = 1024
@@ -66,7 +67,7 @@ class Door:
         self._hosts: dict[str | None, Forbidden | None] = {}
         self._counters: dict[tuple[str, int], Counter] = {}
         publisher, topics = Publisher(gateway, bodies), TopicPages(gateway, bodies)
-        clients, documents = ClientPages(gateway), DocumentPages()
+        clients, documents, schemas = ClientPages(gateway), DocumentPages(), SchemaPages(gateway, bodies)
         self.table: dict[str, dict[str, Handler]] = {
             "/v1/topics": {"GET": topics.list},
             "/v1/topics/{topic}": {
@@ -77,6 +78,10 @@ class Door:
             },
             "/v1/topics/{topic}/events": {"POST": publisher.publish, "GET": self.readings.topic},
             "/v1/events": {"GET": self.readings.several},
+            "/v1/schemas": {"GET": schemas.list},
+            "/v1/schemas/{name}": {"GET": schemas.get, "PATCH": schemas.patch, "DELETE": schemas.delete},
+            "/v1/schemas/{name}/versions": {"GET": schemas.versions, "POST": schemas.add},
+            "/v1/schemas/{name}/versions/{version}": {"GET": schemas.version},
             "/v1/connections": {"GET": clients.list},
             "/v1/connections/{id}": {"DELETE": clients.disconnect},
             "/v1/openapi.json": {"GET": documents.openapi},

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp.web import BaseRequest
 
 from gateway.plugin import (
+    ON_INVALID,
     Fault,
     Gateway,
     InvalidSetting,
@@ -21,6 +22,7 @@ from gateway.plugin import (
     Query,
     TooLarge,
     TopicDefaults,
+    TopicSchema,
     TopicSettings,
     TopicView,
     UnsupportedContent,
@@ -33,7 +35,8 @@ from protocols.http.body import BodyReader
 from protocols.http.reply import Reply
 
 MEMBERS = ("partitions", "replication", "retention", "cleanup", "compression", "schema", "dedup", "defaults")
-LATER = ("schema", "dedup")
+LATER = ("dedup",)
+SCHEMA_MEMBERS = ("name", "version", "on_invalid", "divert_to")
 #: What GET shows beside the settings. PUT and PATCH take it as it is, so that settings can go round.
 READ_ONLY = ("name", "epoch", "max_event")
 #: Bytes of a body with settings.
@@ -45,8 +48,14 @@ COMPRESSION = ("none", "gzip", "snappy", "lz4", "zstd")
 _BODY_TYPES = ("application/json", "application/merge-patch+json")
 _encode = msgspec.json.Encoder().encode
 
-#: What a body asks for, without what is wrong with it, and what is.
-Wanted = tuple[TopicSettings, TopicDefaults | None, list[Fault]]
+
+class Wanted(NamedTuple):
+    """What a body asks for, without what is wrong with it, and what is."""
+
+    settings: TopicSettings
+    defaults: TopicDefaults | None
+    faults: list[Fault]
+    schema: TopicSchema | None
 
 
 class TopicPages:
@@ -66,15 +75,18 @@ class TopicPages:
 
     async def put(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
-        settings, defaults, faults = await self._wanted(request, principal, path[0])
-        view, created = await self._topics.put(path[0], settings, defaults, principal, faults)
+        asked = await self._wanted(request, principal, path[0])
+        view, created = await self._topics.put(
+            path[0], asked.settings, asked.defaults, principal, asked.faults, asked.schema
+        )
         location = (("Location", f"/v1/topics/{path[0]}"),) if created else ()
         return Reply(201 if created else 200, _encode(shown(view)), headers=location)
 
     async def patch(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
-        settings, defaults, faults = await self._wanted(request, principal, path[0])
-        return Reply(200, _encode(shown(await self._topics.patch(path[0], settings, defaults, principal, faults))))
+        asked = await self._wanted(request, principal, path[0])
+        view = await self._topics.patch(path[0], asked.settings, asked.defaults, principal, asked.faults, asked.schema)
+        return Reply(200, _encode(shown(view)))
 
     async def delete(self, request: BaseRequest, principal: Principal, query: str, path: tuple[str, ...]) -> Reply:
         Query(query, ())
@@ -82,38 +94,44 @@ class TopicPages:
         return Reply(204)
 
     async def _wanted(self, request: BaseRequest, principal: Principal, name: str) -> Wanted:
-        body = await self._body(request)
+        body = await read_object(request, self._bodies, MAX_BODY)
         fixed: dict[str, Any] = {"name": name}
         if "epoch" in body or "max_event" in body:
             with suppress(NotFound):  # the topic is to be made: these are not known yet
                 fixed = shown(await self._topics.get(name, principal))
         return wanted(body, fixed)
 
-    async def _body(self, request: BaseRequest) -> dict[str, Any]:
-        body = await self._bodies.read(request)
-        if not body:
-            return {}
-        if len(body) > MAX_BODY:
-            raise TooLarge(f"settings have at most {MAX_BODY} bytes, not {len(body)}", limit=MAX_BODY)
-        # Besides being right, this keeps plain forms of foreign pages out: they cannot send JSON.
-        given = request.headers.get("Content-Type", "")
-        if given.partition(";")[0].strip().lower() not in _BODY_TYPES:
-            raise UnsupportedContent(f"settings are application/json, not {given[:80]!r}", accepted=list(_BODY_TYPES))
-        try:
-            value, twice = msgspec.json.decode(body), _duplicates(body)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise InvalidSetting(f"the body is not JSON: {error}", faults=(Fault("body", str(error)),)) from None
-        if not isinstance(value, dict):
-            raise InvalidSetting("the body must be a JSON object", faults=(Fault("body", "must be a JSON object"),))
-        if twice:
-            faults = tuple(Fault(name[:80], "is given twice") for name in twice[:MAX_FAULTS])
-            raise InvalidSetting(f"{faults[0].where} is given twice", faults=faults)
-        return value
+
+async def read_object(request: BaseRequest, bodies: BodyReader, most: int) -> dict[str, Any]:
+    """A body of settings of at most so many bytes; none is an empty object.
+
+    Raises InvalidSetting, TooLarge, UnsupportedContent and what the reader of bodies raises.
+    """
+    body = await bodies.read(request)
+    if not body:
+        return {}
+    if len(body) > most:
+        raise TooLarge(f"settings have at most {most} bytes, not {len(body)}", limit=most)
+    # Besides being right, this keeps plain forms of foreign pages out: they cannot send JSON.
+    given = request.headers.get("Content-Type", "")
+    if given.partition(";")[0].strip().lower() not in _BODY_TYPES:
+        raise UnsupportedContent(f"settings are application/json, not {given[:80]!r}", accepted=list(_BODY_TYPES))
+    try:
+        value, twice = msgspec.json.decode(body), _duplicates(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidSetting(f"the body is not JSON: {error}", faults=(Fault("body", str(error)),)) from None
+    if not isinstance(value, dict):
+        raise InvalidSetting("the body must be a JSON object", faults=(Fault("body", "must be a JSON object"),))
+    if twice:
+        faults = tuple(Fault(name[:80], "is given twice") for name in twice[:MAX_FAULTS])
+        raise InvalidSetting(f"{faults[0].where} is given twice", faults=faults)
+    return value
 
 
 def shown(view: TopicView) -> dict[str, Any]:
     """A topic as JSON: what PUT takes, and what the bus says besides."""
     info = view.info
+    schema = {} if view.schema is None else {"schema": shown_schema(view.schema)}
     return {
         "name": info.name,
         "partitions": info.partitions,
@@ -125,6 +143,7 @@ def shown(view: TopicView) -> dict[str, Any]:
         "cleanup": info.cleanup,
         "compression": info.compression,
         "defaults": {"type": view.defaults.type} if view.defaults.type is not None else {},
+        **schema,
         "max_event": _size(info.max_event_bytes),
         "epoch": info.epoch,
     }
@@ -137,7 +156,7 @@ def wanted(body: dict[str, Any], fixed: Mapping[str, Any] | None = None) -> Want
     wrong is not among the settings. Raises NotAvailable for what this version does not have.
     """
     faults: list[Fault] = []
-    take = _Taker(body, faults)
+    take = Taker(body, faults)
     for name in body:
         if name in READ_ONLY:
             take.fixed(name, (fixed or {}).get(name))
@@ -148,22 +167,44 @@ def wanted(body: dict[str, Any], fixed: Mapping[str, Any] | None = None) -> Want
     settings = TopicSettings(
         partitions=take.number("partitions"),
         replication=take.number("replication"),
-        retention_ms=_Taker(retention, faults, "retention.").parsed("time", parse_retention_ms, bare=False),
-        retention_bytes=_Taker(retention, faults, "retention.").parsed("bytes", parse_retention_bytes, bare=True),
+        retention_ms=Taker(retention, faults, "retention.").parsed("time", parse_retention_ms, bare=False),
+        retention_bytes=Taker(retention, faults, "retention.").parsed("bytes", parse_retention_bytes, bare=True),
         cleanup=take.one_of("cleanup", CLEANUP),
         compression=take.one_of("compression", COMPRESSION),
     )
-    type_ = _Taker(defaults, faults, "defaults.").text("type")
+    type_ = Taker(defaults, faults, "defaults.").text("type")
+    schema = _schema(take.mapping("schema", SCHEMA_MEMBERS), faults) if body.get("schema") is not None else None
     for name in LATER:
         if not faults and body.get(name) is not None:
             raise NotAvailable(
                 f"{name} of a topic is not available in this version",
                 faults=(Fault(name, "is not available in this version: leave it out"),),
             )
-    return settings, TopicDefaults(type_) if body.get("defaults") is not None else None, faults
+    return Wanted(settings, TopicDefaults(type_) if body.get("defaults") is not None else None, faults, schema)
 
 
-class _Taker:
+def shown_schema(schema: TopicSchema) -> dict[str, Any]:
+    """A topic's schema as JSON, with what it does when nobody says."""
+    divert = {} if schema.divert_to is None else {"divert_to": schema.divert_to}
+    return {"name": schema.name, "version": schema.version, "on_invalid": schema.on_invalid, **divert}
+
+
+def _schema(given: dict[str, Any], faults: list[Fault]) -> TopicSchema:
+    """{} takes the schema away."""
+    take = Taker(given, faults, "schema.")
+    version: Any = given.get("version")
+    if version is None or type(version) is not int or not 1 <= version <= 1_000_000:
+        if version not in (None, "latest"):
+            told = f"must be 'latest' or the number of a version, not {_short(version)}"
+            faults.append(Fault("schema.version", told))
+        version = "latest"
+    name = take.text("name")
+    if given and not name:
+        faults.append(Fault("schema.name", "is required"))
+    return TopicSchema(name or "", version, take.one_of("on_invalid", ON_INVALID) or "reject", take.text("divert_to"))
+
+
+class Taker:
     """Takes members of one JSON object, noting what is wrong; null is as good as absent."""
 
     def __init__(self, body: dict[str, Any], faults: list[Fault], prefix: str = "") -> None:
@@ -171,6 +212,12 @@ class _Taker:
 
     def _fault(self, name: str, message: str) -> None:
         self._faults.append(Fault(self._prefix + name, message))
+
+    def known(self, members: tuple[str, ...]) -> None:
+        """There are no others."""
+        for name in self._body:
+            if name not in members:
+                self._fault(name[:80], _unknown(name, members, len(self._faults)))
 
     def fixed(self, name: str, is_: object) -> None:
         """A read-only member: it may be there as it is."""

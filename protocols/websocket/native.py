@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.plugin import EndCause, Limited, LinkspanError, Outcome, check_subject, decode_batch, with_subject
+from gateway.plugin import (
+    EndCause,
+    Limited,
+    LinkspanError,
+    Outcome,
+    check_subject,
+    decode_batch,
+    published_members,
+    with_subject,
+)
 from protocols.websocket.closing import MAX_BAD, Code
 from protocols.websocket.codec import (
     Asked,
@@ -193,7 +202,7 @@ class NativeDialect:
             self._refuse(id, outcome)
         else:
             self._connection.door.counters.events.inc(len(outcome))
-            self._agree(id, {"count": len(outcome), "positions": outcome})
+            self._agree(id, published_members(outcome))
         self._connection.published()
 
     # Answers

@@ -27,6 +27,8 @@ from gateway.lookups import Lookups
 from gateway.operate.connections import Connections
 from gateway.operate.metrics import Metrics
 from gateway.refining import Refiner
+from gateway.schemas import TABLE as SCHEMAS_TABLE
+from gateway.schemas import Schemas
 from gateway.topics import TABLE, Topics
 from protocols.http.plugin import HttpSettings, plugin
 from protocols.http.server import HttpListener
@@ -52,8 +54,10 @@ class House:
         self.bus = MemoryBus()
         self.hub = TailHub(self.bus)
         self.table = Table(self.bus, TABLE, self.hub.wake_on, "//test")
-        self.topics = Topics(self.bus, self.table, permitted, auto_create=auto_create)
-        self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted)
+        self.schema_table = Table(self.bus, SCHEMAS_TABLE, self.hub.wake_on, "//test")
+        self.schemas = Schemas(self.schema_table, permitted)
+        self.topics = Topics(self.bus, self.table, permitted, auto_create=auto_create, schemas=self.schemas)
+        self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted, self.schemas)
         self.reader = Reader(self.bus, self.hub, limits, metrics=self.metrics, authorise=permitted)
         self.lookups = Lookups(self.reader, limits.memory)
         self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, functions={})
@@ -78,6 +82,7 @@ class House:
         self.hub.listen(self.topics.on_topic)
         self.hub.start()
         self.table.start()
+        self.schema_table.start()
         await self.bus.create_topic("t", TopicSettings(partitions=1))
         listener = plugin.build(settings, self)
         assert isinstance(listener, HttpListener)
@@ -93,6 +98,7 @@ class House:
         await self.reader.close()
         await self.topics.close()
         await self.table.close()
+        await self.schema_table.close()
         await self.hub.close()
         await self.bus.close()
 
