@@ -16,9 +16,10 @@ from routing.filters import equality
 from routing.filters.ast import Attribute, Binary, In, Like, Literal, Logic, Node, Path, Payload, walk
 from routing.filters.cast import ZEROS, EvaluationError, Type
 from routing.filters.fold import fold
-from routing.filters.generate import REQUIRED, Generator, code_of
+from routing.filters.generate import REQUIRED, Generator
 from routing.filters.lexer import Dialect
 from routing.filters.parser import parse
+from routing.filters.runtime import code_of
 from routing.shape import MISSING
 
 Places: TypeAlias = Sequence[int]
@@ -82,11 +83,9 @@ class Expression:
         root = fold(parse(text, dialect, strict=strict), dialect, strict)
         generator = Generator(dialect, strict)
         self._root = root
-        self.result: Type = generator.type_of(root)
-        if boolean and self.result not in ("bool", "any"):
-            raise InvalidFilter(
-                f"a filter is true or false, this is {_TELL[self.result]}", kind="cast", position=root.at
-            )
+        self.result: Type = generator.types.of(root)
+        if boolean:
+            _check_boolean(root, self.result)
         nodes = walk(root)
         self.paths: frozenset[Path] = frozenset(node.path for node in nodes if isinstance(node, Payload))
         self.attributes = frozenset(node.name for node in nodes if isinstance(node, Attribute))
@@ -162,6 +161,13 @@ class _Stage:
         return found, sum(columns[0].count(value) for value in self._missing)
 
 
+def _check_boolean(root: Node, result: Type) -> None:
+    if result == "any" and isinstance(root, Binary):
+        result = "num"  # a sum: of numbers, or of a time and seconds
+    if result not in ("bool", "any"):
+        raise InvalidFilter(f"a filter is true or false, this is {_TELL[result]}", kind="cast", position=root.at)
+
+
 class _Values:
     """The value of an expression, of one event (from its variables) and of many."""
 
@@ -175,7 +181,7 @@ class _Values:
             parameters=", ".join(["places", *variables]),
             row=", ".join(["i", *variables]) if variables else "(i,)",
             value=value,
-            zero=generator.constant(ZEROS[generator.type_of(root)]),
+            zero=generator.constant(ZEROS[generator.types.of(root)]),
         )
         exec(code_of(generator.definitions() + source), generator.names)
         self.one: Callable[..., Any] = generator.names["one"]
@@ -190,7 +196,7 @@ def _build_stages(generator: Generator, terms: Sequence[Node]) -> None:
 
 
 def _stage_text(generator: Generator, number: int, term: Node, alone: bool) -> str:
-    if alone and generator.type_of(term) != "bool":
+    if alone and generator.types.of(term) != "bool":
         exact = f"({generator.checked(term)}) is True"  # CESQL v1, 1.2: what is not a boolean does not pass
     else:
         exact = generator.as_type(term, "bool")
@@ -247,7 +253,7 @@ def _guards(generator: Generator, term: Node) -> tuple[object, ...]:
             pass
         case _:
             return ()
-    if generator.type_of(term) != "bool":
+    if generator.types.of(term) != "bool":
         return ()
     if isinstance(variable, Attribute):
         return () if variable.name in REQUIRED else (None,)

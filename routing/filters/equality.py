@@ -6,16 +6,13 @@ whether an event carries it as a string, an integer or a boolean.
 
 from __future__ import annotations
 
-import re
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from routing.filters.ast import Attribute, Binary, In, Like, Literal, Logic, Node
+from routing.filters.cast import EvaluationError, Site, as_num
 from routing.filters.like import plain, split_pattern
 
 Equality: TypeAlias = tuple[str, frozenset[str]]
-
-# An integer or boolean attribute is read from more texts than its own: 5 IN ('05'), TRUE IN ('TRUE').
-_MANY_TEXTS: Final = re.compile(r"[+-]?[0-9.eE+-]+\Z|true\Z|false\Z", re.IGNORECASE)
 
 
 def equality(node: Node) -> Equality | None:
@@ -41,10 +38,21 @@ def equality(node: Node) -> Equality | None:
 def _of_list(name: str, items: tuple[Node, ...]) -> Equality | None:
     texts = set()
     for item in items:
-        if not isinstance(item, Literal) or not isinstance(item.value, str) or _MANY_TEXTS.match(item.value):
+        if not isinstance(item, Literal) or not isinstance(item.value, str) or _has_other_texts(item.value):
             return None
         texts.add(item.value)
     return name, frozenset(texts)
+
+
+def _has_other_texts(text: str) -> bool:
+    """Whether an integer or boolean attribute whose own text is another one is read from this one: 5 IN ('05')."""
+    if text.lower() in ("true", "false"):
+        return text != text.lower()
+    try:
+        number = as_num(text, Site(0, ""))
+    except EvaluationError:
+        return False
+    return type(number) is not int or str(number) != text
 
 
 def _of_any(terms: tuple[Node, ...]) -> Equality | None:

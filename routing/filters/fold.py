@@ -23,8 +23,9 @@ from routing.filters.ast import (
 )
 from routing.filters.cast import EvaluationError
 from routing.filters.functions import CESQL, EXPR
-from routing.filters.generate import Generator, code_of
+from routing.filters.generate import Generator
 from routing.filters.lexer import Dialect
+from routing.filters.runtime import code_of
 
 
 def fold(node: Node, dialect: Dialect, strict: bool) -> Node:

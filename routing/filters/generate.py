@@ -9,14 +9,10 @@ EvaluationError. Attributes are variables `a0, a1, ...` (None: not there), paylo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from functools import lru_cache
-from types import CodeType
 from typing import Any, Final
 
 from routing.errors import InvalidFilter
-from routing.filters import arithmetic, cast
+from routing.filters import cast
 from routing.filters.ast import (
     COMPARISONS,
     Attribute,
@@ -36,57 +32,20 @@ from routing.filters.ast import (
     walk,
 )
 from routing.filters.cast import EvaluationError, Site, Type
-from routing.filters.functions import CESQL, EXPR, Function
+from routing.filters.inference import Types, literal_form, may_be_whole
 from routing.filters.lexer import Dialect
-from routing.filters.like import TooLong, matcher, plain, split_pattern
-from routing.shape import MISSING
+from routing.filters.like import matcher, plain, split_pattern
+from routing.filters.runtime import HELPERS, OPERATIONS
 
 #: Levels of a tree in one text: Python's own parser takes 200 parentheses.
 _LEVELS: Final = 12
 _LOGIC: Final = {"AND": " and ", "OR": " or ", "XOR": " ^ "}
-#: Special forms of `expr`: not all of their arguments are evaluated.
-_SPECIAL: Final = {"COALESCE": 1, "IF": 3}
 #: CESQL v1, 3.4.4: events are valid, so these are there.
 REQUIRED: Final = frozenset({"id", "source", "type", "specversion"})
 
 
-def like(match: Callable[[str], bool], value: str, site: Site) -> bool:
-    try:
-        return match(value)
-    except TooLong:
-        message = f"a string of {len(value)} is too long for a pattern with _ between two %"
-        raise EvaluationError("functionEvaluation", message, site) from None
-
-
-#: Shared by all texts, so that 100,000 expressions do not each hold them.
-HELPERS: Final[dict[str, Any]] = {
-    "EvaluationError": EvaluationError, "MISSING": MISSING, "zip": zip, "str": str, "int": int, "float": float,
-    "bool": bool, "present": cast.present, "as_str": cast.as_str, "as_bool": cast.as_bool, "as_int": cast.as_int,
-    "as_num": cast.as_num, "as_time": cast.as_time, "known_number": cast.known_number, "order": cast.order,
-    "order_text": cast.order_text, "holds": cast.holds, "like": like,
-}  # fmt: skip
-_OPERATIONS: Final[dict[Dialect, dict[str, Callable[..., Any]]]] = {
-    "cesql": {
-        "+": arithmetic.add32, "-": arithmetic.subtract32, "*": arithmetic.multiply32, "/": arithmetic.divide32,
-        "%": arithmetic.remainder32, "negate": arithmetic.negate32, "equal": cast.equal32, "same": cast.same32,
-        "member": cast.member32,
-    },
-    "expr": {
-        "+": arithmetic.add, "-": arithmetic.subtract, "*": arithmetic.multiply, "/": arithmetic.divide,
-        "%": arithmetic.remainder, "negate": arithmetic.negate, "equal": cast.equal, "same": cast.same,
-        "member": cast.member,
-    },
-}  # fmt: skip
-HELPERS.update({one.__name__: one for some in _OPERATIONS.values() for one in some.values()})
-HELPERS["divide_exactly"] = arithmetic.divide_exactly
 _NAMES: Final[dict[Type, str]] = {"str": "a string", "num": "a number", "bool": "true or false", "time": "a time"}
 _CLASSES: Final[dict[Type, str]] = {"str": "str", "int": "int", "bool": "bool"}
-
-
-@lru_cache(1024)
-def code_of(source: str) -> CodeType:
-    """Literals are not in the text, so expressions that differ in them alone share their code."""
-    return compile(source, "<expression>", "exec")
 
 
 class Generator:
@@ -97,10 +56,8 @@ class Generator:
 
     def __init__(self, dialect: Dialect, strict: bool) -> None:
         self.dialect, self._strict = dialect, strict
-        self._operations = _OPERATIONS[dialect]
-        self.functions = CESQL if dialect == "cesql" else EXPR
-        #: CESQL's integers, or numbers of `expr`.
-        self._number: Type = "int" if dialect == "cesql" else "num"
+        self._operations = OPERATIONS[dialect]
+        self.types = Types(dialect)
         self.attributes: dict[str, str] = {}
         self.paths: dict[Path, str] = {}
         #: What a text's names mean: constants here, helpers in place of Python's own functions.
@@ -155,57 +112,6 @@ class Generator:
         """The functions that long texts were cut into."""
         return "".join(self._definitions)
 
-    # What is known of a node's value
-
-    def type_of(self, node: Node) -> Type:
-        match node:
-            case Literal(value=value):
-                return _literal_type(value, self._number)
-            case Attribute() | Payload():
-                return "any"
-            case Call():
-                return self._call_type(node)
-            case Unary(operator="-"):
-                return self._number
-            case Binary(operator=operator):
-                return "bool" if operator in COMPARISONS else self._arithmetic_type(node)
-            case _:
-                return "bool"
-
-    def _call_type(self, node: Call) -> Type:
-        if node.name in _SPECIAL and self.dialect == "expr":
-            types = {self.type_of(argument) for argument in node.arguments[node.name == "IF" :]}
-            return types.pop() if len(types) == 1 else "any"
-        return self._function(node).result
-
-    def _arithmetic_type(self, node: Binary) -> Type:
-        if self.dialect == "cesql" or node.operator not in ("+", "-"):
-            return self._number
-        types = {self.type_of(node.left), self.type_of(node.right)}
-        if types <= {"num", "bool"}:
-            return "num"
-        return "time" if "time" in types and types <= {"time", "num"} and node.operator == "+" else "any"
-
-    def _function(self, node: Call) -> Function:
-        overloads = self.functions.get(node.name)
-        if overloads is None:
-            raise InvalidFilter(self._unknown(node.name), kind="missingFunction", position=node.at)
-        count = len(node.arguments)
-        for function in overloads:
-            if function.takes(count):
-                return function
-        wanted = " or ".join(_arity(function) for function in overloads)
-        message = f"{node.name} takes {wanted}, not {count}"
-        raise InvalidFilter(message, kind="missingFunction", position=node.at)
-
-    def _unknown(self, name: str) -> str:
-        if self.dialect == "cesql" and (name in EXPR or name in _SPECIAL):
-            return f"{name} is a function of the 'expr' dialect, not of CESQL"
-        return f"there is no function {name}; there are {', '.join(sorted({*self.functions, *self._special()}))}"
-
-    def _special(self) -> dict[str, int]:
-        return _SPECIAL if self.dialect == "expr" else {}
-
     # Texts
 
     def text(self, node: Node) -> str:
@@ -230,7 +136,7 @@ class Generator:
 
     def as_type(self, node: Node, wanted: Type) -> str:
         """The value as a type. Raises InvalidFilter, if strict, for a literal that is none such."""
-        known = self.type_of(node)
+        known = self.types.of(node)
         if wanted == "any":
             return self.checked(node)
         if known == wanted and not isinstance(node, Literal):
@@ -285,7 +191,7 @@ class Generator:
             case Unary(operator="NOT"):
                 return f"(not {self.as_type(node.operand, 'bool')})"
             case Unary():
-                number = self.as_type(node.operand, self._number)
+                number = self.as_type(node.operand, self.types.number)
                 return f"{self._operation('negate')}({number}, {self._site(node)})"
             case Logic(operator=operator, terms=terms):
                 return f"({_LOGIC[operator].join(self.as_type(term, 'bool') for term in terms)})"
@@ -313,12 +219,12 @@ class Generator:
         return self.constant(True) if what.name in REQUIRED else f"({name} is not None)"
 
     def _arithmetic(self, node: Binary) -> str:
-        operator, wanted = node.operator, self._number
+        operator, wanted = node.operator, self.types.number
         helper = self._operation(operator)
         if self.dialect == "expr":
-            if operator in ("+", "-") and self.type_of(node) != "num":
+            if operator in ("+", "-") and self.types.of(node) != "num":
                 wanted = "any"  # there may be times
-            elif operator == "/" and not (_may_be_whole(node.left) and _may_be_whole(node.right)):
+            elif operator == "/" and not (may_be_whole(node.left) and may_be_whole(node.right)):
                 helper = "divide_exactly"
         if wanted == "any":
             self._check_summands(node)
@@ -332,8 +238,8 @@ class Generator:
                 and isinstance(part.value, str)
                 and "time"
                 not in (
-                    self.type_of(node.left),
-                    self.type_of(node.right),
+                    self.types.of(node.left),
+                    self.types.of(node.right),
                 )
             ):
                 self._literal_as(part, "num")
@@ -341,7 +247,7 @@ class Generator:
     def _equality(self, node: Binary) -> str:
         left, right = node.left, node.right
         operator = "==" if node.operator == "=" else "!="
-        types = self.type_of(left), self.type_of(right)
+        types = self.types.of(left), self.types.of(right)
         if "time" in types:
             return f"({self.as_type(left, 'time')} {operator} {self.as_type(right, 'time')})"
         if types[1] != "any" and (types[0] != "any" or self.dialect == "cesql" or isinstance(left, Attribute)):
@@ -366,9 +272,9 @@ class Generator:
         left, right, operator = node.left, node.right, node.operator
         if self.dialect == "cesql":
             return f"({self.as_type(left, 'int')} {operator} {self.as_type(right, 'int')})"
-        types = self.type_of(left), self.type_of(right)
+        types = self.types.of(left), self.types.of(right)
         for wanted in ("time", "num"):
-            if wanted in types or any(_literal_form(part) == wanted for part in (left, right)):
+            if wanted in types or any(literal_form(part) == wanted for part in (left, right)):
                 kind: Type = "time" if wanted == "time" else "num"
                 return f"({self.as_type(left, kind)} {operator} {self.as_type(right, kind)})"
         for part, other, turned in ((right, left, operator), (left, right, _TURNED[operator])):
@@ -378,7 +284,7 @@ class Generator:
 
     def _text_ordering(self, node: Node, operator: str, text: Literal) -> str:
         constant = self.constant(text.value)
-        if self._strict and self.type_of(node) == "bool":
+        if self._strict and self.types.of(node) == "bool":
             raise InvalidFilter(
                 f"{cast.show(text.value)} is no number to compare true or false with", kind="cast", position=text.at
             )
@@ -408,7 +314,7 @@ class Generator:
 
     def _in(self, node: In) -> str:
         negation, operand = "not " if node.negated else "", node.operand
-        known = self.type_of(operand)
+        known = self.types.of(operand)
         if not all(isinstance(item, Literal) for item in node.items):
             return self._in_values(node, negation)
         values = [item.value for item in node.items if isinstance(item, Literal)]
@@ -451,9 +357,9 @@ class Generator:
         return f"({negation}holds({operand}, {array}, {self._site(node.array)}))"
 
     def _call(self, node: Call) -> str:
-        if node.name in self._special():
+        if node.name in self.types.special:
             return self._special_call(node)
-        function = self._function(node)
+        function = self.types.function(node)
         arguments = [self.as_type(argument, function.parameter(k)) for k, argument in enumerate(node.arguments)]
         if function.call.__name__ == "_itself":
             return arguments[0]
@@ -487,29 +393,6 @@ class Generator:
 _TURNED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def _literal_type(value: object, number: Type) -> Type:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, str):
-        return "str"
-    return "time" if isinstance(value, datetime) else number
-
-
-def _literal_form(node: Node) -> Type | None:
-    """What a text in an ordering is: it tells what is meant, so the other side has to be the same."""
-    if not isinstance(node, Literal) or not isinstance(node.value, str):
-        return None
-    try:
-        cast.as_num(node.value, Site(0, ""))
-    except EvaluationError:
-        return "time" if cast.read_time(node.value) is not None else None
-    return "num"
-
-
-def _may_be_whole(node: Node) -> bool:
-    return not any(isinstance(part, Payload) for part in walk(node))
-
-
 def _height(node: Node) -> int:
     """Levels below and with the node."""
     height, level = 0, [node]
@@ -517,11 +400,6 @@ def _height(node: Node) -> int:
         height += 1
         level = [child for parent in level for child in children(parent)]
     return height
-
-
-def _arity(function: Function) -> str:
-    count = len(function.parameters)
-    return f"{count} or more arguments" if function.rest else f"{count} argument{'' if count == 1 else 's'}"
 
 
 def path_text(path: Path) -> str:

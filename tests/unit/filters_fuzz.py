@@ -8,11 +8,11 @@ from routing.filters.compile import Expression
 from routing.filters.lexer import Dialect
 
 PIECES = [
-    "a", "type", "data", "data.x", "data.x[0]", "data['y z']", "0", "1", "2147483648", "99999999999999999999",
-    "1.5", "1.5e9", "'x'", '"y"', "'", '"', "\\'", "TRUE", "false", "AND", "or", "Xor", "NOT", "LIKE", "IN", "EXISTS", "(", ")",
-    ",", "[", "]", ".", "+", "-", "*", "/", "%", "=", "!=", "<>", "<", "<=", ">", ">=", "==", "INT(", "CONCAT_WS(",
-    "SUBSTRING(", "TIME(", "NOW()", "IF(", "COALESCE(", "no_such(", "'a%_b%c'", "'2024-01-01T00:00:00Z'", "\n", "\t",
-    "\0", "é", "__import__", "{}",
+    "a", "type", "data", "data.x", "data.x[0]", "data['y z']", "0", "1", "2147483648", "99999999999999999999", "1.5",
+    "1.5e9", "'x'", '"y"', "'", '"', "\\'", "TRUE", "false", "AND", "or", "Xor", "NOT", "LIKE", "IN", "EXISTS",
+    "(", ")", ",", "[", "]", ".", "+", "-", "*", "/", "%", "=", "!=", "<>", "<", "<=", ">", ">=", "==", "INT(",
+    "CONCAT_WS(", "SUBSTRING(", "TIME(", "NOW()", "IF(", "COALESCE(", "no_such(", "'a%_b%c'", "\n", "\t", "\0", "é",
+    "'2024-01-01T00:00:00Z'", "__import__", "{}",
 ]  # fmt: skip
 
 EVENTS = [
