@@ -40,11 +40,13 @@ def load(
     kafka: str | None = None,
     plugins: Mapping[str, PluginInfo] | None = None,
     environment: Mapping[str, str] | None = None,
+    examples: bool = True,
 ) -> Loaded:
     """Read and check; `None` reads no file and gives the defaults. Raises ConfigError with all faults.
 
-    `plugins` are the installed listeners by name; `admin` is the gateway's own. Paths in the
-    file are relative to it, paths in flags to the working directory.
+    `plugins` are the installed listeners by name; `admin` is the gateway's own. Paths in the file are
+    relative to it, paths in flags to the working directory. `examples`: an example of a route that does
+    not hold is a fault as well.
     """
     document = Document("defaults", 0) if path is None else _read(path)
     if document.faults and not document.value:
@@ -52,7 +54,7 @@ def load(
     folder = Path() if path is None else path.parent
     apply_overrides(document, overrides, data, kafka)
     interpolate(document, os.environ if environment is None else environment, folder)
-    built = build(document, plugins or {}, folder)
+    built = build(document, plugins or {}, folder, examples=examples)
     for where, message in list(check(built.config, document.known)):
         document.fault(document.spelled(where), message)
     if document.faults:

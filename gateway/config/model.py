@@ -260,6 +260,13 @@ class TopicsConfig(Section):
     create: Mapping[str, TopicConfig] = {}
 
 
+class WorkflowConfig(Section):
+    """A named target of routes. Its topic is made at start when it does not exist; absent: the workflow's name."""
+
+    topic: str | None = None
+    description: str = Field(default="", max_length=1000)
+
+
 class AuthConfig(Section):
     """`anonymous: true` permits clients without credentials off loopback."""
 
@@ -286,6 +293,9 @@ class Config(Section):
     auth: AuthConfig = AuthConfig()
     limits: Limits = Limits()
     topics: TopicsConfig = TopicsConfig()
+    routes: tuple[Mapping[str, Any], ...] = ()
+    """As they were written, checked."""
+    workflows: Mapping[str, WorkflowConfig] = {}
     workers: int = Field(default=1, ge=1, le=1024)
     telemetry: TelemetryConfig = TelemetryConfig()
 

@@ -26,7 +26,9 @@ from gateway.config.model import (
     TelemetryConfig,
     TopicConfig,
     TopicsConfig,
+    WorkflowConfig,
 )
+from gateway.config.routing import read_routes, workflow_fault, workflow_topics
 from gateway.errors import InvalidAddress
 
 #: Known keys whose part comes with a later version. Empty, they do no harm.
@@ -34,8 +36,6 @@ NOT_YET: Mapping[KeyPath, str] = {
     ("auth", "authenticators"): "authenticators come",
     ("auth", "policies"): "policies come",
     ("subscriptions",): "subscriptions in the configuration come",
-    ("routes",): "routes come",
-    ("workflows",): "workflows come",
     ("bridges",): "bridges come",
     ("cluster",): "the link between instances comes",
 }
@@ -60,14 +60,14 @@ class Built(msgspec.Struct):
     notes: list[str]
 
 
-def build(document: Document, plugins: Mapping[str, PluginInfo], folder: Path) -> Built:
-    """Check every section on its own. Faults go to the document."""
-    return _Builder(document, {**plugins, "admin": PluginInfo(AdminSettings, ADMIN_PORT)}, folder).build()
+def build(document: Document, plugins: Mapping[str, PluginInfo], folder: Path, *, examples: bool = True) -> Built:
+    """Check every section on its own. Faults go to the document. `examples`: run those of routes."""
+    return _Builder(document, {**plugins, "admin": PluginInfo(AdminSettings, ADMIN_PORT)}, folder, examples).build()
 
 
 class _Builder:
-    def __init__(self, document: Document, plugins: Mapping[str, PluginInfo], folder: Path) -> None:
-        self._document = document
+    def __init__(self, document: Document, plugins: Mapping[str, PluginInfo], folder: Path, examples: bool) -> None:
+        self._document, self._examples = document, examples
         self._plugins = plugins
         self._folder = folder
         self._notes: list[str] = []
@@ -81,6 +81,11 @@ class _Builder:
             "listeners": self._listeners(value.pop("listeners", None)),
             "topics": self._topics(value.pop("topics", None)),
         }
+        workflows = self._workflows(value.pop("workflows", None))
+        sections["workflows"] = workflows
+        sections["routes"] = read_routes(
+            value.pop("routes", None), workflow_topics(workflows), self._document, examples=self._examples
+        )
         for name, model in {"auth": AuthConfig, "limits": Limits, "telemetry": TelemetryConfig}.items():
             sections[name] = self._section(model, value.pop(name, None), (name,))
         for name in ("name", "workers"):
@@ -148,6 +153,18 @@ class _Builder:
             self._take_out(value, (key,), what, path)
         topic = self._section(TopicConfig, value, path)
         return topic if legal else None
+
+    def _workflows(self, value: Any) -> dict[str, WorkflowConfig]:
+        if value is not None and not isinstance(value, dict):
+            self._document.fault(("workflows",), "expected a mapping of names to workflows")
+            return {}
+        found = {}
+        for name, entry in (value or {}).items():
+            path: KeyPath = ("workflows", name)
+            workflow = self._section(WorkflowConfig, entry, path)
+            if workflow is not None and workflow_fault(name, workflow.topic, path, self._document):
+                found[name] = workflow
+        return found
 
     def _listeners(self, value: Any) -> dict[str, tuple[ListenerSettings, ...]] | None:
         if value is not None and not isinstance(value, dict):

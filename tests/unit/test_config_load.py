@@ -103,7 +103,7 @@ workers: some
         "21: topics.signals.retention.byte: unknown key (did you mean 'bytes'?)",
         "22: topics.signals.cleanup: expected delete or compact (did you mean 'compact'?)",
         "23: topics.signals.schema: not_available: schemas come with a later version",
-        "24: routes: not_available: routes come with a later version",
+        "24: routes[0]: expected a mapping, not a text",
         "25: subscriptons: unknown key (did you mean 'subscriptions'?)",
         "26: workers: expected a whole number",
         "--set limits.page: expected a whole number",
