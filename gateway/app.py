@@ -10,6 +10,7 @@ import signal
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,12 +19,14 @@ from auth.principal import ANONYMOUS, Principal
 from gateway.bus.contract import Bus, TopicChange
 from gateway.bus.tables import Table
 from gateway.config.load import Loaded
-from gateway.config.model import AdminSettings, Config, EmbeddedBus, Limits, ListenerSettings
+from gateway.config.model import AdminSettings, Config, EmbeddedBus, Limits, ListenerSettings, TopicConfig
 from gateway.delivery.live import Views
 from gateway.delivery.reader import Reader
 from gateway.delivery.tail import TailHub
 from gateway.errors import BusUnavailable, LinkspanError, Unauthenticated, UnknownTopic
+from gateway.event import Event
 from gateway.ingress import Ingress
+from gateway.judging import decode
 from gateway.lookups import Lookups
 from gateway.operate.admin import AdminServer
 from gateway.operate.connections import Connections
@@ -33,10 +36,13 @@ from gateway.operate.runtime import register_build_info, tune_collector, watch_l
 from gateway.operate.tls import TlsContexts
 from gateway.plugin import BoundAddress, Listener, Plugin
 from gateway.refining import Refiner
+from gateway.routes import Router, Workflow
 from gateway.schemas import TABLE as SCHEMAS_TABLE
 from gateway.schemas import Schemas
 from gateway.topics import TABLE, TopicDefaults, Topics
+from gateway.validation import TopicSchema
 from gateway.version import VERSION
+from routing.batch import Decode, EventLike
 
 #: Seconds that a start waits for Kafka, and for what is made on the log, before it opens the doors without them.
 START_WAIT = 1.0
@@ -76,7 +82,9 @@ class App:
         self.topics = Topics(
             self.bus, self.table, permitted, auto_create=config.topics.auto_create, schemas=self.schemas
         )
-        self.ingress = Ingress(self.bus, self.topics, self.limits, self.metrics, permitted, self.schemas)
+        flows = [Workflow(name, flow.topic or name, flow.description) for name, flow in config.workflows.items()]
+        self.router = Router(config.routes, flows, self.metrics, self.topics.ensure, self._decode_of)
+        self.ingress = Ingress(self.bus, self.topics, self.limits, self.metrics, permitted, self.schemas, self.router)
         self.reader = Reader(self.bus, self.hub, self.limits, metrics=self.metrics, authorise=permitted)
         self.lookups = Lookups(self.reader, self.limits.memory)
         self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, schemas=self.schemas)
@@ -91,7 +99,7 @@ class App:
         ]
         self._admins: list[AdminServer] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._missing = dict(config.topics.create)
+        self._missing = {name: TopicConfig() for name in self.router.topics()} | dict(config.topics.create)
         self._failed: list[str] = []
         self._started = False
 
@@ -110,6 +118,14 @@ class App:
         if credentials is not None:
             raise Unauthenticated("credentials were sent, but this gateway has no authenticator to verify them")
         return ANONYMOUS
+
+    def _decode_of(self, topic: str) -> Decode | None:
+        """How routes read payloads of a topic that has a schema."""
+        view = self.topics.known(topic)
+        return None if view is None or view.schema is None else partial(self._decode, view.schema)
+
+    def _decode(self, schema: TopicSchema, event: EventLike) -> object:
+        return decode(self.schemas, schema, Event(event.attributes, event.data))
 
     # Its life
 

@@ -7,7 +7,7 @@ covers the copies. A topic without routes costs a look into a dict.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,9 @@ from routing.routes import Outcome, Route, RouteStats, run
 
 #: Topics whose routes are remembered.
 MAX_TOPICS = 10_000
+DecodeOf: TypeAlias = Callable[[str], Decode | None]
+"""How payloads of a topic are read that do not tell their format; None: there is no such way."""
+
 _RESULTS = ("matched", "passed", "failed")
 
 
@@ -59,7 +62,7 @@ class _Own:
 class TopicRoutes:
     """The routes of one topic, in their order."""
 
-    def __init__(self, topic: str, own: Sequence[_Own], forwarder: Forwarder, decode: Decode | None) -> None:
+    def __init__(self, topic: str, own: Sequence[_Own], forwarder: Forwarder, decode: DecodeOf) -> None:
         self._topic, self._own, self._forwarder, self._decode = topic, own, forwarder, decode
         self._paths = Paths(path for each in own for path in each.watched.route.paths)
         self._watched = {id(each.watched.route): each.watched for each in own}
@@ -86,7 +89,7 @@ class TopicRoutes:
     def _run(self, events: Sequence[Event]) -> Outcome:
         subjects = [None if (value := event.attributes.get("subject")) is None else str(value) for event in events]
         routes = [(own.watched.route, own.places(subjects), own.watched.stats) for own in self._own]
-        return run(routes, events, self._topic, self._paths, self._decode)
+        return run(routes, events, self._topic, self._paths, self._decode(self._topic))
 
     def _parcels(self, outcome: Outcome, events: Sequence[Event], since: float) -> tuple[list[Parcel], list[Parcel]]:
         """One for each route, target and topic, in the order of the routes; and those for error topics."""
@@ -123,10 +126,9 @@ class Router:
         workflows: Sequence[Workflow],
         metrics: Metrics,
         ensure: Callable[[str, Principal], Awaitable[object]],
-        decode: Callable[[str], Decode | None] = lambda topic: None,
+        decode: DecodeOf = lambda topic: None,
     ) -> None:
-        """`routes` as they were written, and checked; `decode`: how payloads of a topic are read that do not
-        tell their format. Raises InvalidRoute."""
+        """`routes` as they were written, and checked. Raises InvalidRoute."""
         self.workflows = tuple(workflows)
         topics = {workflow.name: workflow.topic for workflow in workflows}
         self._received: dict[str, Counter] = {
@@ -199,7 +201,7 @@ class Router:
                 own.append(_Own(watched, patterns))
         if len(self._topics) >= MAX_TOPICS:
             self._topics.clear()
-        found = TopicRoutes(topic, own, self._forwarder, self._decode(topic)) if own else None
+        found = TopicRoutes(topic, own, self._forwarder, self._decode) if own else None
         self._topics[topic] = found
         return found
 
