@@ -86,9 +86,10 @@ def _set_attribute(name: str, compute: Compute, where: str) -> Run:
 
 def _set_data(target: Path, compute: Compute) -> Run:
     run = compute.run
+    flat = target[0] if len(target) == 1 and isinstance(target[0], str) else None
 
     def set_data(document: Document) -> None:
-        document.members()
+        root = document.members()
         node = run(document)
         if type(node) is str:
             size = len(node)
@@ -97,7 +98,10 @@ def _set_data(target: Path, compute: Compute) -> Run:
         else:
             node, size = document.codec.node(node)
         document.grow(size)
-        document.put(target, node)
+        if flat is None:
+            document.put(target, node)
+        else:
+            root[flat], document.changed = node, True
 
     return set_data
 

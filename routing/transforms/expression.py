@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from routing.attributes import Value
 from routing.batch import Batch, Plain
 from routing.errors import InvalidFilter, InvalidTransform
@@ -24,6 +26,7 @@ from routing.transforms.paths import path_text
 
 MAX_EXPRESSION: Final = MAX_LENGTH
 _INT_DIGITS: Final = 18
+_IMMUTABLE: Final = (msgspec.Raw, str)
 
 
 class Compute(NamedTuple):
@@ -53,12 +56,18 @@ def compile_value(text: str, where: str, *, exact: bool) -> Compute:
 
 
 def _copy_node(path: PayloadPath) -> Callable[[Document], Any]:
+    name = path[0] if len(path) == 1 else None
+
+    def run_flat(document: Document) -> Any:
+        node = root.get(name) if type(root := document.root) is dict else None
+        return node if type(node) in _IMMUTABLE else run(document)
+
     def run(document: Document) -> Any:
         node = _present(document, path)
         # What was opened may be changed later: a copy of it must not be.
         return document.codec.plain(node) if type(node) in (dict, list) else node
 
-    return run
+    return run if name is None else run_flat
 
 
 def _copy_value(path: PayloadPath) -> Callable[[Document], Any]:

@@ -92,11 +92,14 @@ def _hash(value: Any, where: str) -> _Way:
     if not key_id.isascii() or not key_id.replace("-", "").replace(".", "").replace("_", "").isalnum():
         refuse("has only letters, digits, '-', '.' and '_'", f"{where}.key_id")
 
+    keyed = hmac.new(key, digestmod=hashlib.sha256)
+
     def cover(single: object) -> str | None:
         if single is None:
             return None
-        message = single if isinstance(single, bytes) else text_of(single).encode()
-        return f"{key_id}:{hmac.digest(key, message, 'sha256').hex()}"
+        digest = keyed.copy()  # has taken the key in already
+        digest.update(single if isinstance(single, bytes) else text_of(single).encode())
+        return f"{key_id}:{digest.hexdigest()}"
 
     secret = hashlib.blake2b(key, key=_SALT, digest_size=16).hexdigest()
     return _Way(("hash", key_id, secret), cover)
@@ -133,18 +136,30 @@ def _mask_attributes(names: list[str], cover: _Cover | None) -> Run:
 
 
 def _mask_data(wanted: list[Path], cover: _Cover | None) -> Run:
+    def run_flat(document: Document) -> None:
+        if document.data is None:
+            return
+        root: dict[Any, Any] = document.members()
+        for path in wanted:
+            name = path[0]
+            if name in root:
+                root[name] = REDACTED if cover is None else _covered(document, path, root[name], cover)
+                document.changed = True
+
     def run(document: Document) -> None:
         if document.data is None:
             return
+        document.members()
         for path in wanted:
-            document.members()
             for parent, step in document.parents(path):
-                if cover is None:
-                    parent[step] = REDACTED
-                    continue
-                try:
-                    parent[step] = cover(document.scalar(document.opened(parent, step)))
-                except Refusal as error:
-                    raise Refusal(f"{path_text(path)}: {error}") from None
+                parent[step] = REDACTED if cover is None else _covered(document, path, parent[step], cover)
 
-    return run
+    return run_flat if all(len(path) == 1 for path in wanted) else run
+
+
+def _covered(document: Document, path: Path, node: Any, cover: _Cover) -> str | None:
+    """What stands for a single value. Raises Refusal for an object or an array."""
+    try:
+        return cover(document.scalar(node))
+    except Refusal as error:
+        raise Refusal(f"{path_text(path)}: {error}") from None

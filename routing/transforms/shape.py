@@ -176,6 +176,13 @@ def _drop_attributes(names: list[str]) -> Run:
 
 
 def _drop_data(wanted: list[Path]) -> Run:
+    def run_flat(document: Document) -> None:
+        if document.data is not None:
+            root: dict[Any, Node] = document.members()
+            for each in wanted:
+                if root.pop(each[0], MISSING) is not MISSING:
+                    document.changed = True
+
     def run(document: Document) -> None:
         if document.data is not None:
             document.members()
@@ -183,7 +190,7 @@ def _drop_data(wanted: list[Path]) -> Run:
                 for parent, step in document.parents(each):
                     del parent[step]
 
-    return run
+    return run_flat if all(len(each) == 1 for each in wanted) else run
 
 
 def rename(value: Any, where: str, context: Context) -> Step:

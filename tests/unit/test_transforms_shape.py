@@ -99,6 +99,27 @@ def test_what_is_flat_stays_flat_and_nothing_is_lost(value: dict[str, Any]) -> N
     assert flat == {".".join(map(str, place)): one for place, one in scalars(value).items() if place}
 
 
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
+
+
+@given(st.lists(NUMBERS, min_size=3, max_size=3))
+def test_no_step_changes_a_digit_of_a_number_that_it_does_not_touch(numbers: list[str]) -> None:
+    first, second, third = numbers
+    data = f'{{"a":{first},"b":{{"c":{second},"l":[{third}, "x"]}},"account":"A"}}'.encode()
+    steps = [
+        {"mask": {"data": ["account"]}},
+        {"drop": {"data": ["account"]}},
+        {"set": {"data": "b.d", "to": "data.a"}},
+        {"rename": {"data": {"a": "z.a"}}},
+        {"keep": {"data": ["z", "b"]}},
+        {"flatten": {"arrays": "index"}},
+    ]
+    result = data_of(data, *steps)
+    found = msgspec.json.decode(result, type=dict[str, msgspec.Raw])
+    texts = {name: bytes(node).decode() for name, node in found.items()}
+    assert texts == {"z_a": first, "b_c": second, "b_l_0": third, "b_l_1": '"x"', "b_d": first}
+
+
 # Examples
 
 
