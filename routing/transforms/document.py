@@ -17,6 +17,8 @@ from routing.transforms.paths import EVERY, Path, PathStep, path_text
 #: What comes out has at most so many times the bytes of what went in, or so many more.
 MAX_GROWTH: Final = 16
 MAX_MORE: Final = 1024 * 1024
+#: Elements that `[*]` leads to, of one event in all steps together: some tenths of a second.
+MAX_ELEMENTS: Final = 100_000
 
 # The usual ones; without one the payload is JSON (CloudEvents 1.0.2, JSON format, 3.1).
 _CODECS: Final[dict[Value | None, Codec]] = {None: JSON, "application/json": JSON}
@@ -39,6 +41,7 @@ class Document(msgspec.Struct, gc=False, eq=False):
     changed: bool = False
     limit: int = 0
     grown: int = 0
+    visited: int = 0
 
     # The payload as bytes
 
@@ -59,6 +62,12 @@ class Document(msgspec.Struct, gc=False, eq=False):
         self.grown += size
         if self.grown > MAX_MORE and self.grown > self._limit():
             raise Refusal(f"the steps add more than the {self.limit} bytes that the payload may have")
+
+    def visit(self, elements: int) -> None:
+        """Count elements that a step is about to look at one by one."""
+        self.visited += elements
+        if self.visited > MAX_ELEMENTS:
+            raise Refusal(f"'[*]' leads to more than {MAX_ELEMENTS} elements")
 
     def _limit(self) -> int:
         if not self.limit:
@@ -139,6 +148,7 @@ class Document(msgspec.Struct, gc=False, eq=False):
         steps: Any = (step,)
         if step is EVERY:
             steps = range(len(node) - 1, -1, -1) if type(node) is list else ()
+            self.visit(len(steps))
         if at < len(path) - 1:
             for each in steps:
                 yield from self._parents(self.opened(node, each), path, at + 1)

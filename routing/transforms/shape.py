@@ -120,6 +120,7 @@ def _kept(document: Document, node: Node, trie: _Trie) -> Node:
                 found[name] = inner
     elif type(node) is list:
         found = []
+        document.visit(len(node) if EVERY in trie else len(trie))
         for place in range(len(node)) if EVERY in trie else sorted(step for step in trie if type(step) is int):
             inner = _below(document, node, place, _merged(trie, place))
             if inner is not MISSING:

@@ -230,6 +230,14 @@ def test_flatten_leaves_arrays_and_empty_things() -> None:
     assert json_of(value, {"flatten": {"arrays": "index"}}) == {"a_l_0_x": 1, "a_e": {}, "a_f": []}
 
 
+@pytest.mark.parametrize("step", ["keep", "drop", "mask"])
+def test_elements_are_looked_at_within_a_bound(step: str) -> None:
+    wide = b'{"l":[' + b",".join([b'{"a":1}'] * 60_000) + b"]}"
+    once = {step: {"data": ["l[*].a", "l[*].b"] if step == "keep" else ["l[*].a"]}}
+    assert data_of(wide, once)
+    assert failure(wide, once, once) == "'[*]' leads to more than 100000 elements"
+
+
 def test_other_formats_have_members_too() -> None:
     value = {"a": {"b": 1}, "c": 2}
     packed = data_of(msgspec.msgpack.encode(value), {"keep": {"data": ["a.b"]}}, content_type="application/msgpack")
