@@ -7,6 +7,7 @@ which it does not have, are refused. `format` is checked.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema_rs
@@ -35,12 +36,13 @@ class JsonSchema(Schema):
             raise InvalidSchema("a JSON Schema is an object or a boolean")
         self._deepest = deepest(self.document)
         self._validator = _compile(self.document)
-        self._is_valid = self._validator.is_valid
+        #: Whether a plain object is what the schema says, whatever it costs.
+        self.valid: Callable[[object], bool] = self._validator.is_valid
 
     def check(self, data: bytes) -> str | None:
         try:
             value = _decode(data)
-            if self._deepest is None and self._is_valid(value):
+            if self._deepest is None and self.valid(value):
                 return None
         except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
             pass  # told below
