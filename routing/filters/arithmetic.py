@@ -108,7 +108,7 @@ def subtract(x: Any, y: Any, site: Site) -> Any:
     """Numbers; a time and seconds; or two times, which gives seconds."""
     if isinstance(x, datetime) or isinstance(y, datetime):
         if isinstance(x, datetime) and not isinstance(y, datetime | str):
-            return _moved(x, -as_num(y, site), site)
+            return _moved(x, negate(_fits(as_num(y, site), site), site), site)
         return _seconds(as_time(x, site) - as_time(y, site))
     x, y = _fits(as_num(x, site), site), _fits(as_num(y, site), site)
     return (
@@ -118,7 +118,7 @@ def subtract(x: Any, y: Any, site: Site) -> Any:
 
 def _moved(time: datetime, seconds: Number, site: Site) -> datetime:
     try:
-        return as_time(time, site) + timedelta(seconds=seconds)
+        return as_time(time, site) + timedelta(seconds=_fits(seconds, site))
     except OverflowError:
         raise _math("a time outside of the years 1 to 9999", site) from None
 

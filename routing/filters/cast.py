@@ -25,6 +25,8 @@ ZEROS: Final[dict[Type, str | int | bool]] = {"str": "", "int": 0, "num": 0, "bo
 
 INT32: Final = range(-(2**31), 2**31)
 INT64: Final = range(-(2**63), 2**63)
+#: Python writes no longer integers than of some thousand digits, and nobody reads them.
+_SHOWN_BITS: Final = 128
 _MEMO: Final = 10_000
 _MEMO_LENGTH: Final = 40
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}\Z")
@@ -70,7 +72,9 @@ def show(value: object) -> str:
     """A value for a message, cut short."""
     if value is True or value is False:
         return str(value).lower()
-    text = repr(value) if type(value) in (str, int, float) else f"{_name(value)}"
+    if type(value) is int and value.bit_length() > _SHOWN_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value) if type(value) in (str, int, float) else _name(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -108,13 +112,13 @@ def as_str(value: object, site: Site) -> str:
     if kind is Decimal:
         return as_str(as_num(value, site), site)
     if isinstance(value, datetime):
-        return time_text(value)
+        return time_text(as_time(value, site))
     raise _cannot(value, "a string", site)
 
 
 def _digits(value: int, site: Site) -> str:
-    if value.bit_length() > 128:
-        raise _cannot("an integer of more than 128 bits", "a string", site)
+    if value.bit_length() > _SHOWN_BITS:
+        raise _cannot(value, "a string", site)
     return str(value)
 
 
@@ -230,13 +234,18 @@ def as_time(value: object, site: Site) -> datetime:
         if found is not None:
             return found
     elif isinstance(value, datetime):
-        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        if value.tzinfo is UTC:
+            return value
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:
+            raise _cannot(value, "a time of the years 1 to 9999 in UTC", site) from None
     raise _cannot(value, "a time (RFC 3339)", site)
 
 
 def time_text(value: datetime) -> str:
-    """RFC 3339 in UTC, with what there is of a fraction of a second."""
-    text = as_time(value, Site(0, "")).astimezone(UTC).replace(tzinfo=None).isoformat()
+    """RFC 3339, of a time in UTC, with what there is of a fraction of a second."""
+    text = value.replace(tzinfo=None).isoformat()
     return (text.rstrip("0") if "." in text else text) + "Z"
 
 

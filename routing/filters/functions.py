@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from routing.filters.arithmetic import ceil, floor, round_to
-from routing.filters.cast import EvaluationError, Site, Type, present
+from routing.filters.cast import INT64, EvaluationError, Site, Type, present, show
 
+#: More characters than any string has.
+_MANY: Final = 2**62
 #: Characters of a string that a function makes: expressions cannot make something large of little.
 MAX_RESULT: Final = 1024 * 1024
 
@@ -77,27 +79,29 @@ def _trim(site: Site, x: str) -> str:
     return x.strip(_SPACE)
 
 
-def _left(site: Site, x: str, count: int) -> str:
-    if count < 0:
-        raise _failed(f"{count} characters", site, x)
-    return x[: int(count)]
+def _left(site: Site, x: str, count: float) -> str:
+    return x[: _count(count, site, x)]
 
 
-def _right(site: Site, x: str, count: int) -> str:
-    if count < 0:
-        raise _failed(f"{count} characters", site, x)
-    return x[max(0, len(x) - int(count)) :]
+def _right(site: Site, x: str, count: float) -> str:
+    return x[max(0, len(x) - _count(count, site, x)) :]
 
 
-def _substring(site: Site, x: str, position: int, count: int | None = None) -> str:
-    if abs(position) > len(x):
-        raise _failed(f"position {position} is outside of a string of {len(x)}", site, "")
-    if count is not None and count < 0:
-        raise _failed(f"{count} characters", site, "")
+def _count(count: float, site: Site, value: str) -> int:
+    """A number of characters, NaN and infinity excluded; `value` is what the function gives for a bad one."""
+    if not 0 <= count < _MANY:
+        raise _failed(f"{show(count)} characters", site, value)
+    return int(count)
+
+
+def _substring(site: Site, x: str, position: float, count: float = _MANY - 1) -> str:
+    if not abs(position) <= len(x):
+        raise _failed(f"position {show(position)} is outside of a string of {len(x)}", site, "")
+    wanted = _count(count, site, "")
     if position == 0:
         return ""
     start = int(position) - 1 if position > 0 else len(x) + int(position)
-    return x[start:] if count is None else x[start : start + int(count)]
+    return x[start : start + wanted]
 
 
 def _starts_with(site: Site, x: str, part: str) -> bool:
@@ -137,8 +141,8 @@ def _abs32(site: Site, x: int) -> int:
 
 
 def _abs(site: Site, x: float) -> float:
-    if x == -(2**63):
-        raise EvaluationError("math", f"the absolute value of {x} has more than 64 bits", site, 2**63 - 1)
+    if isinstance(x, int) and abs(x) not in INT64:
+        raise EvaluationError("math", f"the absolute value of {show(x)} has more than 64 bits", site, 2**63 - 1)
     return abs(x)
 
 
@@ -185,13 +189,13 @@ _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _part(name: str) -> Callable[[Site, datetime], int]:
     def part(site: Site, x: datetime) -> int:
-        return int(getattr(x.astimezone(UTC), name))
+        return int(getattr(x, name))
 
     return part
 
 
 def _weekday(site: Site, x: datetime) -> int:
-    return x.astimezone(UTC).isoweekday()
+    return x.isoweekday()
 
 
 # Payloads

@@ -161,9 +161,8 @@ def measure(case: Case, made: Sequence[Event], rounds: int) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [
-        f"{'us an event':22}{'cold':>8}{'warm':>8}{'at most':>9}{'by hand':>9}{'ratio':>7}{'cel-python':>12}{'ratio':>8}"
-    ]
+    heads = f"{'cold':>8}{'warm':>8}{'at most':>9}{'by hand':>9}{'ratio':>7}{'cel-python':>12}{'ratio':>8}"
+    lines = [f"{'us an event':22}{heads}"]
     for row in rows:
         at_most = "" if row["at_most_us"] is None else f"{row['at_most_us']:.2f}"
         cel = "" if row["cel_us"] is None else f"{row['cel_us']:12.1f}{row['cel_us'] / row['cold_us']:7.0f}x"
