@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from gateway.columns import Columns
 from gateway.errors import TooLarge, UnknownSchema
 from gateway.event import Event, Value
 from gateway.schemas import Schemas
+from gateway.topics import Topics
 from gateway.validation import REASON, TopicSchema
 from routing.formats import decoder_for
 from routing.schemas import Schema
@@ -59,16 +60,28 @@ def judge(schemas: Schemas, setting: TopicSchema, events: Sequence[Event], *, to
 def decode(schemas: Schemas, setting: TopicSchema | None, event: Event) -> object:
     """The payload of an event of a topic with this setting, as a plain object (None: the topic has none).
 
-    Raises Undecodable; UnknownSchema, BusUnavailable, CorruptData.
+    An event whose `dataschema` names a version of ours is read by that one. Raises Undecodable;
+    UnknownSchema, BusUnavailable, CorruptData.
     """
     attributes = event.attributes
     schema = None
-    if setting is not None:
-        named = _URN.match(str(attributes.get("dataschema", "")))
-        ours = named is not None and named[1] == setting.name
-        schema = schemas.compiled(setting.name, int(named[2]) if named and ours else setting.version)
+    named = _URN.match(str(attributes.get("dataschema", "")))
+    if named is not None:
+        schema = schemas.compiled(named[1], int(named[2]))
+    elif setting is not None:
+        schema = schemas.compiled(setting.name, setting.version)
     content_type = attributes.get("datacontenttype")
     return decoder_for(None if content_type is None else str(content_type), schema)(event.data or b"")
+
+
+def decoder(schemas: Schemas, topics: Topics) -> Callable[[Event], object]:
+    """`decode` for events of any topic, as filters and transforms want it (`routing.batch.Decode`)."""
+
+    def decoded(event: Event) -> object:
+        view = topics.known(event.topic)
+        return decode(schemas, None if view is None else view.schema, event)
+
+    return decoded
 
 
 def _named(schemas: Schemas, named: str, setting: TopicSchema) -> Schema | str:

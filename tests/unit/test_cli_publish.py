@@ -51,6 +51,13 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     source.close()
 
 
+def test_an_event_that_the_topics_schema_diverted_is_told_as_such(server: Scripted, capsys: Any) -> None:
+    told = {"index": 0, "topic": "bad", "position": [1, 3], "reason": "is wrong"}
+    server.answer = lambda asked, to: reply(to, {"count": 1, "positions": [None], "diverted": [told]})
+    code, out, _ = run(capsys, "publish", "signals/equities/AAPL", "5", "--url", server.url)
+    assert (code, out) == (0, "diverted to bad: partition 1, offset 3, since its data is wrong\n")
+
+
 def test_an_event_is_a_valid_cloudevent_at_its_address(server: Scripted, capsys: Any) -> None:
     code, out, _ = run(capsys, "publish", "signals/equities/AAPL", '{"price": 1.50}', "--url", server.url)
     assert code == 0

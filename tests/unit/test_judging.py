@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from auth.principal import ANONYMOUS
 from gateway import judging as module
+from gateway.bus.contract import TopicSettings
 from gateway.bus.memory import MemoryBus
 from gateway.columns import Columns
 from gateway.errors import TooLarge, UnknownSchema
 from gateway.event import Event
 from gateway.formats import decode_batch
-from gateway.judging import URN, decode, judge
+from gateway.judging import URN, decode, decoder, judge
 from gateway.schemas import Schemas
 from gateway.validation import TopicSchema
+from routing.batch import Batch, Decode
+from routing.filters.filter import compile_expr_filter
 from routing.formats import Undecodable
+from tests.unit.http_support import house
 from tests.unit.test_schemas import obj, opened
 
 pytestmark = pytest.mark.timeout(30)
@@ -116,9 +120,33 @@ async def test_payloads_are_read_by_the_schema_or_without_one(schemas: Schemas) 
     assert decode(schemas, None, event(b"[1]", None)) == [1]
     assert decode(schemas, AVRO, event(b"\x02", None)) == 1
     assert decode(schemas, TICK, event(b"\x01", "application/cbor")) == 1
+    assert decode(schemas, None, event(b"\x02", "application/avro", dataschema=f"{URN}avro:2")) == 1
+    with pytest.raises(UnknownSchema):
+        decode(schemas, AVRO, event(b"", "application/avro", dataschema=f"{URN}gone:1"))
     for data, type_ in ((None, None), (b"\x02", "application/avro")):
         with pytest.raises(Undecodable):
             decode(schemas, None, event(data, type_))
+
+
+async def test_filters_read_payloads_by_the_schema_of_their_topic() -> None:
+    async with house() as home:
+        added = await home.schemas.add(
+            "order",
+            "avro",
+            '{"type": "record", "name": "R", "fields": [{"name": "n", "type": "int"}]}',
+            None,
+            None,
+            ANONYMOUS,
+        )
+        assert added[0].version == 1
+        await home.topics.put("t", TopicSettings(), None, ANONYMOUS, schema=TopicSchema("order"))
+        made = [event(b"\x02", "application/avro"), event(b"\x08", "application/avro"), event(b"", "application/avro")]
+        for one in made:
+            one.topic = "t"
+        chosen = compile_expr_filter("data.n > 3")
+        read = cast(Decode, decoder(home.schemas, home.topics))
+        assert chosen.places(Batch(made, decode=read)) == [1]
+        assert chosen.places(Batch(made)) == []
 
 
 async def test_a_schema_that_is_gone_lets_nothing_pass(schemas: Schemas) -> None:

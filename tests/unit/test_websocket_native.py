@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from auth.principal import ANONYMOUS
+from gateway.bus.contract import TopicSettings
 from gateway.config.model import Limits
 from gateway.errors import BusUnavailable
+from gateway.validation import TopicSchema
 from tests.conftest import eventually
 from tests.unit.websocket_support import Client, event, port, stored_event
 
@@ -160,6 +163,17 @@ async def test_faults_of_a_batch_have_their_place() -> None:
         told = await publish(client, event(1), bad)
         assert told["error"]["faults"] == [{"where": "events[1].source", "message": "is required", "index": 1}]
         assert await gateway.stored() == []
+
+
+async def test_the_answer_tells_which_events_a_schema_diverted() -> None:
+    async with port() as gateway, Client.open(gateway) as client:
+        await gateway.schemas.add("s", "json", '{"type": "object"}', None, None, ANONYMOUS)
+        await gateway.bus.create_topic("bad", TopicSettings(partitions=1))
+        setting = TopicSchema("s", on_invalid="divert", divert_to="bad")
+        await gateway.topics.put("t", TopicSettings(), None, ANONYMOUS, schema=setting)
+        told = await publish(client, event(1, data=5), event(2))
+        diverted = {"index": 0, "topic": "bad", "position": [0, 0], "reason": '5 is not of type "object"'}
+        assert told["ok"] == {"count": 2, "positions": [None, [0, 0]], "diverted": [diverted]}
 
 
 async def test_a_topic_is_made_on_first_use_and_order_is_kept_meanwhile() -> None:
