@@ -40,6 +40,7 @@ from gateway.routes import Router, Workflow
 from gateway.schemas import TABLE as SCHEMAS_TABLE
 from gateway.schemas import Schemas
 from gateway.topics import TABLE, TopicDefaults, Topics
+from gateway.trial import Trial
 from gateway.validation import TopicSchema
 from gateway.version import VERSION
 from routing.batch import Decode, EventLike
@@ -88,6 +89,7 @@ class App:
         self.reader = Reader(self.bus, self.hub, self.limits, metrics=self.metrics, authorise=permitted)
         self.lookups = Lookups(self.reader, self.limits.memory)
         self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, schemas=self.schemas)
+        self.trial = Trial(self.refiner, self.router)
         self.views = Views(self.reader, self.hub, self.limits, self.metrics)
         self.addresses: list[BoundAddress] = []
         self._tls = TlsContexts(self.metrics)

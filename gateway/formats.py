@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.columns import Columns
 from gateway.errors import Fault, InvalidEvent, TooLarge
-from gateway.event import RULED, Event, Value, attribute_fault, event_faults, now_rfc3339, uuid7
+from gateway.event import REQUIRED, RULED, Event, Value, attribute_fault, event_faults, now_rfc3339, uuid7
 from gateway.shapes import INT32, MAX_MEMBERS, SAFE_LENGTH, Shapes, data_of
 
 MAX_FAULTS = 20
@@ -55,6 +55,18 @@ def decode_event(body: bytes) -> Event:
     _shapes.replenish()
     _check_text(body)
     result = _exact(body, "", None)
+    if isinstance(result, list):
+        raise _refusal("the event was refused", result)
+    return result
+
+
+def decode_sketch(body: bytes) -> Event:
+    """As `decode_event`, but of an event that somebody makes up to try something: no attribute is required.
+
+    Raises InvalidEvent.
+    """
+    _check_text(body)
+    result = _exact(body, "", None, whole=False)
     if isinstance(result, list):
         raise _refusal("the event was refused", result)
     return result
@@ -207,8 +219,9 @@ def _decode_mixed(body: bytes, max_events: int) -> list[Event]:
     return events
 
 
-def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
-    """One event by the letter of the specification: the event, or what is wrong with it."""
+def _exact(raw: bytes, path: str, index: int | None, *, whole: bool = True) -> Event | list[Fault]:
+    """One event by the letter of the specification: the event, or what is wrong with it. Without `whole`
+    it may lack what is required."""
     try:
         members = _decode_members(raw)
     except msgspec.ValidationError:
@@ -222,7 +235,7 @@ def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
         twice = _duplicates(raw, members)
     except RecursionError as error:  # Python's decoder takes less depth than the other one
         return [Fault(path or "body", _malformed(error, raw).message, index)]
-    if not twice:
+    if not twice and whole:
         plain = _plain(members)
         if plain is not None:
             data, fault = _data(members, plain)
@@ -240,6 +253,8 @@ def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
         if decoded is not None:
             attributes[name] = decoded
     faulty = {name for name, _ in faults}
+    if not whole:
+        faulty.update(name for name in REQUIRED if name not in members)
     faults += [fault for fault in event_faults(attributes) if fault[0] not in faulty]
     data, fault = _data(members, attributes)
     if fault:
@@ -247,7 +262,8 @@ def _exact(raw: bytes, path: str, index: int | None) -> Event | list[Fault]:
     if faults:
         prefix = f"{path}." if path else ""
         return [Fault(prefix + _printable(name), message, index) for name, message in faults[:MAX_FAULTS]]
-    _learn(members, attributes)
+    if whole:
+        _learn(members, attributes)
     return Event(attributes, data)
 
 

@@ -60,8 +60,10 @@ from gateway.operate.metrics import Counter, Gauge, Histogram, Metrics
 from gateway.problems import PROBLEM, STATUS, problem_headers, problem_members
 from gateway.query import Query, query_fault
 from gateway.refining import Refiner
+from gateway.routes import Router
 from gateway.schemas import SchemaInfo, Schemas, SchemaVersion
 from gateway.topics import TopicDefaults, Topics, TopicView
+from gateway.trial import Trial
 from gateway.validation import ON_INVALID, TopicSchema, published_members
 from routing.schemas import KINDS, LEVELS, MAX_TEXT
 
@@ -85,6 +87,8 @@ class Gateway(Protocol):
     views: Views
     refiner: Refiner
     schemas: Schemas
+    router: Router
+    trial: Trial
     topics: Topics
     connections: Connections
     metrics: Metrics
@@ -128,12 +132,12 @@ __all__ = [
     "Fault", "Forbidden", "Form", "Gap", "Gateway", "Gauge", "Histogram", "HostGuard", "Ingress", "InvalidEvent",
     "InvalidInput", "InvalidSetting", "Kind", "Limited", "Limits", "LinkspanError", "Listener", "ListenerSettings",
     "Metrics", "NotAvailable", "NotFound", "OnClose", "Outcome", "Overflow", "Page", "Pattern", "Plugin", "Position",
-    "Principal", "Query", "ReadRequest", "Reader", "Refinement", "Refiner", "SchemaInfo", "SchemaVersion", "Schemas",
-    "Session", "Sink", "Size", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo", "TopicSchema",
-    "TopicSettings", "TopicView", "Topics", "Unauthenticated", "Unavailable", "UnsupportedContent", "Value", "Views",
-    "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch", "decode_event", "encode_batch",
-    "encode_event", "encode_events", "event_faults", "format_retention_bytes", "format_retention_ms", "now_rfc3339",
-    "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",
+    "Principal", "Query", "ReadRequest", "Reader", "Refinement", "Refiner", "Router", "SchemaInfo", "SchemaVersion",
+    "Schemas", "Session", "Sink", "Size", "Start", "Stream", "TooLarge", "TopicDefaults", "TopicInfo", "TopicSchema",
+    "TopicSettings", "TopicView", "Topics", "Trial", "Unauthenticated", "Unavailable", "UnsupportedContent", "Value",
+    "Views", "WebListenerSettings", "adapt", "check_subject", "check_topic", "decode_batch", "decode_event",
+    "encode_batch", "encode_event", "encode_events", "event_faults", "format_retention_bytes", "format_retention_ms",
+    "now_rfc3339", "parse_duration", "parse_pattern", "parse_retention_bytes", "parse_retention_ms", "parse_start",
     "parse_subject_pattern", "problem_headers", "problem_members", "published_members", "query_fault", "split_address",
     "with_subject",
 ]  # fmt: skip

@@ -206,6 +206,7 @@ def _paths() -> Json:
             "parameters": [name, version],
             "get": _operation("getVersion", "One version.", _ok("The version.", one)),
         },
+        **_routing(),
         "/v1/connections": {
             "get": _operation("listConnections", "Clients of every protocol.", _ok("Connections.", connections))
         },
@@ -216,6 +217,98 @@ def _paths() -> Json:
         "/v1/openapi.json": {"get": _operation("openapi", "This description.", _ok("OpenAPI 3.1.", {}))},
         "/v1/docs": {"get": _operation("docs", "The same for people.", {"200": {"description": "A page."}})},
     }  # fmt: skip
+
+
+def _routing() -> Json:
+    several: Json = {"type": "array", "items": {"type": ["object", "string"]}}
+    event = {"type": "object", "description": "A CloudEvent; nothing of it is required."}
+    expression: Json = {
+        "type": "object",
+        "properties": {"dialect": {"enum": ["cesql", "expr"]}, "expression": _TEXT, "event": event},
+        "required": ["expression"],
+        "additionalProperties": False,
+    }
+    rules: Json = {
+        "type": "object",
+        "properties": {
+            "event": event,
+            "filters": several,
+            "transform": several,
+            "route": {"type": "object"},
+            "topic": {"type": "string", "description": "Where the event is, for a route that reads from several."},
+        },
+        "required": ["event"],
+        "additionalProperties": False,
+    }
+    listed = {
+        name: {"type": "object", "properties": {name: {"type": "array", "items": _ref("schemas", schema)}}}
+        for name, schema in (("routes", "Route"), ("workflows", "Workflow"))
+    }
+    return {
+        "/v1/routes": {"get": _operation("listRoutes", "All routes, with counters.", _ok("Routes.", listed["routes"]))},
+        "/v1/workflows": {
+            "get": _operation(
+                "listWorkflows", "All workflows, with counters.", _ok("Workflows.", listed["workflows"])
+            )
+        },
+        "/v1/routing/evaluate": {
+            "post": _operation(
+                "evaluate", "The value of an expression for an event. What is wrong with it is an answer as well.",
+                _ok("The value, or false and the error.", _ref("schemas", "Evaluated")),
+                requestBody={"content": _json(expression)},
+            )
+        },
+        "/v1/routing/try": {
+            "post": _operation(
+                "tryRules", "One event through filters, a transform, a route; nothing is stored.",
+                _ok("What comes out, or where it ends.", _ref("schemas", "Tried")),
+                requestBody={"content": _json(rules)},
+            )
+        },
+    }  # fmt: skip
+
+
+def _routing_schemas() -> Json:
+    error: Json = {
+        "type": "object",
+        "properties": {
+            "kind": _TEXT,
+            "message": _TEXT,
+            "position": {"type": ["integer", "null"], "description": "Characters from the start of the text."},
+            "caret": {"type": "string", "description": "The text, and a caret under the place."},
+        },
+    }
+    counters = {"type": "object", "additionalProperties": {"type": "number"}}
+    return {
+        "Route": {"type": "object", "properties": {"name": _TEXT, "from": {}, "to": {}, "counters": counters}},
+        "Workflow": {
+            "type": "object",
+            "properties": {
+                "name": _TEXT,
+                "topic": _TEXT,
+                "description": _TEXT,
+                "routes": {"type": "array", "items": _TEXT},
+                "counters": counters,
+            },
+        },
+        "Evaluated": {
+            "type": "object",
+            "properties": {"value": {}, "error": {"anyOf": [error, {"type": "null"}]}},
+            "required": ["value", "error"],
+        },
+        "Tried": {
+            "type": "object",
+            "properties": {
+                "passed": {"type": "boolean"},
+                "event": {"anyOf": [_ref("schemas", "CloudEvent"), {"type": "null"}]},
+                "to": {"type": "array", "items": _TEXT, "description": "Addresses that a route sends it to."},
+                "stays": {"type": "boolean", "description": "Whether it stays in its topic under a route."},
+                "failed_step": {"type": "string", "examples": ["filters[0]", "transform[1].mask", "route.when"]},
+                "error": error,
+            },
+            "required": ["passed", "event"],
+        },
+    }
 
 
 def _schemas() -> Json:
@@ -318,6 +411,7 @@ def _schemas() -> Json:
             "type": "object",
             "properties": dict.fromkeys(("id", "protocol", "peer", "principal", "since"), _TEXT),
         },
+        **_routing_schemas(),
         "Problem": {
             "type": "object",
             "description": "RFC 9457.",

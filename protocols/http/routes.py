@@ -18,9 +18,7 @@ Handler: TypeAlias = Callable[[BaseRequest, Principal, str, tuple[str, ...]], Aw
 
 ROOT = "v1"
 #: Parts of the public interface that this version does not have yet.
-LATER = (
-    "subscriptions", "intelligence", "routing", "routes", "workflows", "policies", "bridges", "cluster",
-)  # fmt: skip
+LATER = ("subscriptions", "intelligence", "policies", "bridges", "cluster")
 _MAX_KNOWN = 4096
 
 

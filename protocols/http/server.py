@@ -41,6 +41,7 @@ from protocols.http.publish import Publisher
 from protocols.http.read import Readings
 from protocols.http.reply import Reply
 from protocols.http.routes import Answer, Handler, Route, Routes
+from protocols.http.routing import RoutingPages
 from protocols.http.schemas import SchemaPages
 from protocols.http.topics import TopicPages
 
@@ -68,6 +69,7 @@ class Door:
         self._counters: dict[tuple[str, int], Counter] = {}
         publisher, topics = Publisher(gateway, bodies), TopicPages(gateway, bodies)
         clients, documents, schemas = ClientPages(gateway), DocumentPages(), SchemaPages(gateway, bodies)
+        routing = RoutingPages(gateway, bodies)
         self.table: dict[str, dict[str, Handler]] = {
             "/v1/topics": {"GET": topics.list},
             "/v1/topics/{topic}": {
@@ -82,6 +84,10 @@ class Door:
             "/v1/schemas/{name}": {"GET": schemas.get, "PATCH": schemas.patch, "DELETE": schemas.delete},
             "/v1/schemas/{name}/versions": {"GET": schemas.versions, "POST": schemas.add},
             "/v1/schemas/{name}/versions/{version}": {"GET": schemas.version},
+            "/v1/routes": {"GET": routing.routes},
+            "/v1/workflows": {"GET": routing.workflows},
+            "/v1/routing/evaluate": {"POST": routing.evaluate},
+            "/v1/routing/try": {"POST": routing.try_out},
             "/v1/connections": {"GET": clients.list},
             "/v1/connections/{id}": {"DELETE": clients.disconnect},
             "/v1/openapi.json": {"GET": documents.openapi},

@@ -107,15 +107,9 @@ async def read_object(request: BaseRequest, bodies: BodyReader, most: int) -> di
 
     Raises InvalidSetting, TooLarge, UnsupportedContent and what the reader of bodies raises.
     """
-    body = await bodies.read(request)
+    body = await read_json(request, bodies, most, "settings")
     if not body:
         return {}
-    if len(body) > most:
-        raise TooLarge(f"settings have at most {most} bytes, not {len(body)}", limit=most)
-    # Besides being right, this keeps plain forms of foreign pages out: they cannot send JSON.
-    given = request.headers.get("Content-Type", "")
-    if given.partition(";")[0].strip().lower() not in _BODY_TYPES:
-        raise UnsupportedContent(f"settings are application/json, not {given[:80]!r}", accepted=list(_BODY_TYPES))
     try:
         value, twice = msgspec.json.decode(body), _duplicates(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -126,6 +120,18 @@ async def read_object(request: BaseRequest, bodies: BodyReader, most: int) -> di
         faults = tuple(Fault(name[:80], "is given twice") for name in twice[:MAX_FAULTS])
         raise InvalidSetting(f"{faults[0].where} is given twice", faults=faults)
     return value
+
+
+async def read_json(request: BaseRequest, bodies: BodyReader, most: int, what: str) -> bytes:
+    """A body that says that it is JSON, or an empty one. Raises as `read_object`, but for what is in it."""
+    body = await bodies.read(request)
+    if len(body) > most:
+        raise TooLarge(f"{what} have at most {most} bytes, not {len(body)}", limit=most)
+    # Besides being right, this keeps plain forms of foreign pages out: they cannot send JSON.
+    given = request.headers.get("Content-Type", "")
+    if body and given.partition(";")[0].strip().lower() not in _BODY_TYPES:
+        raise UnsupportedContent(f"{what} are application/json, not {given[:80]!r}", accepted=list(_BODY_TYPES))
+    return body
 
 
 def shown(view: TopicView) -> dict[str, Any]:

@@ -27,9 +27,11 @@ from gateway.lookups import Lookups
 from gateway.operate.connections import Connections
 from gateway.operate.metrics import Metrics
 from gateway.refining import Refiner
+from gateway.routes import Router, Workflow
 from gateway.schemas import TABLE as SCHEMAS_TABLE
 from gateway.schemas import Schemas
 from gateway.topics import TABLE, Topics
+from gateway.trial import Trial
 from protocols.http.plugin import HttpSettings, plugin
 from protocols.http.server import HttpListener
 
@@ -44,7 +46,14 @@ def permitted(principal: Principal, topic: str) -> bool:
 class House:
     """The parts that a plug-in sees of the gateway, real ones, and one HTTP listener on a free port."""
 
-    def __init__(self, limits: Limits, *, auto_create: bool = False) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        auto_create: bool = False,
+        routes: Sequence[dict[str, Any]] = (),
+        workflows: Sequence[Workflow] = (),
+    ) -> None:
         self.name = "test"
         self.limits = limits
         self.logger: Any = structlog.get_logger("test")
@@ -57,10 +66,12 @@ class House:
         self.schema_table = Table(self.bus, SCHEMAS_TABLE, self.hub.wake_on, "//test")
         self.schemas = Schemas(self.schema_table, permitted)
         self.topics = Topics(self.bus, self.table, permitted, auto_create=auto_create, schemas=self.schemas)
-        self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted, self.schemas)
+        self.router = Router(routes, workflows, self.metrics, self.topics.ensure)
+        self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted, self.schemas, self.router)
         self.reader = Reader(self.bus, self.hub, limits, metrics=self.metrics, authorise=permitted)
         self.lookups = Lookups(self.reader, limits.memory)
         self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, functions={})
+        self.trial = Trial(self.refiner, self.router)
         self.views = Views(self.reader, self.hub, limits, self.metrics)
         self.context: ssl.SSLContext | None = None
         self.listener: HttpListener
@@ -114,9 +125,9 @@ class House:
 
 @asynccontextmanager
 async def house(
-    limits: Limits | None = None, settings: HttpSettings | None = None, *, auto_create: bool = False
+    limits: Limits | None = None, settings: HttpSettings | None = None, **more: Any
 ) -> AsyncIterator[House]:
-    made = House(limits or Limits(), auto_create=auto_create)
+    made = House(limits or Limits(), **more)
     await made.start(settings or HttpSettings())
     try:
         yield made

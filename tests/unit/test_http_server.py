@@ -86,7 +86,7 @@ async def test_other_methods_are_told_what_is_possible(web: ClientSession) -> No
     ("path", "status", "found"),
     [("/topics", 404, "not_found"), ("/v1/nothing", 404, "not_found"),
      ("/v1/subscriptions/x/events", 501, "not_available"), ("/v1/intelligence/latest", 501, "not_available"),
-     ("/v1/routes", 501, "not_available"), ("/v1/%FF", 404, "not_found"), ("/v1/policies", 501, "not_available"),
+     ("/v1/bridges", 501, "not_available"), ("/v1/%FF", 404, "not_found"), ("/v1/policies", 501, "not_available"),
      ("/v1/bridges/x", 501, "not_available"), ("/v1/cluster", 501, "not_available")],
 )  # fmt: skip
 async def test_paths_that_are_not_there(web: ClientSession, path: str, status: int, found: str) -> None:

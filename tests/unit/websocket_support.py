@@ -26,9 +26,11 @@ from gateway.lookups import Lookups
 from gateway.operate.connections import Connections
 from gateway.operate.metrics import Metrics
 from gateway.refining import Refiner
+from gateway.routes import Router
 from gateway.schemas import TABLE as SCHEMAS_TABLE
 from gateway.schemas import Schemas
 from gateway.topics import TABLE, Topics
+from gateway.trial import Trial
 from protocols.websocket.connection import Connection
 from protocols.websocket.handshake import CLOUDEVENTS, NATIVE, PATH
 from protocols.websocket.listener import WebSocketListener
@@ -58,10 +60,12 @@ class Port:
         self.schema_table = Table(self.bus, SCHEMAS_TABLE, self.hub.wake_on, "//test")
         self.schemas = Schemas(self.schema_table, permitted)
         self.topics = Topics(self.bus, self.table, permitted, auto_create=auto_create, schemas=self.schemas)
-        self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted, self.schemas)
+        self.router = Router((), (), self.metrics, self.topics.ensure)
+        self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted, self.schemas, self.router)
         self.reader = Reader(self.bus, self.hub, limits, metrics=self.metrics, authorise=permitted)
         self.lookups = Lookups(self.reader, limits.memory)
         self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, functions={})
+        self.trial = Trial(self.refiner, self.router)
         self.views = Views(self.reader, self.hub, limits, self.metrics)
         self.context: ssl.SSLContext | None = None
         self.listener: WebSocketListener
