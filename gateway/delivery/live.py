@@ -30,10 +30,13 @@ from gateway.delivery.stream import Stream
 from gateway.delivery.tail import TailHub
 from gateway.delivery.view import View
 from gateway.delivery.window import CHUNK
-from gateway.operate.metrics import Counter, Metrics
+from gateway.errors import InvalidInput
+from gateway.operate.metrics import OTHER, Counter, Metrics
 
 #: Views that operators are shown.
 SHOWN = 1000
+#: Sets of topics with figures of their own; those of others are counted together.
+MAX_SERIES = 400
 #: The least that one reads of the log at once, in bytes.
 MIN_CHUNK = 16 * 1024
 _EVERYTHING = ("**",)
@@ -99,11 +102,14 @@ class Views:
     ) -> Session:
         """A session whose start is fixed: what is published from now on is never missed.
 
-        Nothing is written before `Session.begin`. With `limit` it ends after so many events.
+        Nothing is written before `Session.begin`. With `limit` it ends after so many events, and
+        `overflow` is `catch-up`.
         Raises UnknownTopic, Forbidden, InvalidPosition, Expired, NotAvailable, InvalidInput,
         BusUnavailable.
         """
         self._reader.check(request)
+        if request.limit is not None and overflow != "catch-up":
+            raise InvalidInput(f"overflow {overflow!r} does not go with a limit: such a subscription gets every event")
         scope = self._scope(request, principal)
         session = Session(self, scope, request, principal, form, sink, overflow)
         try:
@@ -164,10 +170,9 @@ class Views:
         scope = self._scopes.get(key)
         if scope is None:
             sources = tuple(Pattern(name, _EVERYTHING) for name in sorted(names))
-            label = "*" if "**" in names else ",".join(sorted(names))[:100]
-            scope = Scope(
-                label, self._figures_of(label), self.pace, sources, principal, lambda _: self._forget(key, scope)
-            )
+            label = "*" if "**" in names else ",".join(sorted(names))
+            figures = partial(self._figures_of, label)
+            scope = Scope(label, figures, self.pace, sources, principal, lambda _: self._forget(key, scope))
             self._scopes[key] = scope
         return scope
 
@@ -196,20 +201,22 @@ class Views:
         return scope.place()
 
     def _figures_of(self, label: str) -> ScopeFigures:
+        """Asked for by scopes that have been opened, so that only topics that exist have series."""
+        label = label if label in self._figures or len(self._figures) < MAX_SERIES else OTHER
         figures = self._figures.get(label)
         if figures is None:
             figures = self._figures[label] = ScopeFigures(self._metrics, label)
             help_ = "Subscribers at the live edge, and those that catch up or wait for their clients."
             for state, live in (("live", True), ("catch-up", False)):
-                count = partial(self._count, label, live=live)
+                count = partial(self._count, figures, live=live)
                 self._metrics.gauge_function("linkspan_subscribers", help_, count, topic=label, state=state)
         return figures
 
     def _view_count(self) -> float:
         return sum(len(scope.views) for scope in self._scopes.values())
 
-    def _count(self, label: str, *, live: bool) -> float:
-        scopes = [scope for scope in self._scopes.values() if scope.label == label]
+    def _count(self, figures: ScopeFigures, *, live: bool) -> float:
+        scopes = [scope for scope in self._scopes.values() if scope.counted_in(figures)]
         return sum(scope.members if live else len(scope.sessions) - scope.members for scope in scopes)
 
     def _lag(self) -> float:
@@ -218,6 +225,8 @@ class Views:
     def _topic_changed(self, topic: str, change: TopicChange) -> None:
         if change is not TopicChange.PARTITIONS:
             self.encodings.forget(topic)
+        if change is TopicChange.DELETED and self._figures.pop(topic, None) is not None:
+            self._metrics.forget(topic=topic)
 
 
 def _shown(scope: Scope, view: View) -> ViewFigures:

@@ -209,7 +209,7 @@ class Outbox:
         if self._room is None:
             return count
         for at in range(count):
-            size = _size(events[at])
+            size = size_of(events[at])
             if size > self._room and self._some:
                 return at
             self._room -= size
@@ -259,7 +259,7 @@ def _one(cursors: list[Sequence[str]]) -> Sequence[str]:
     return JoinedCursors([part for part in cursors if isinstance(part, BlockCursors)])
 
 
-def _size(event: Event) -> int:
+def size_of(event: Event) -> int:
     """The bytes of an event's data and attributes."""
     raw = event.raw
     values = (value for _, value in raw) if isinstance(raw, list) else map(str, raw.values())

@@ -67,13 +67,14 @@ class Scope:
     def __init__(
         self,
         label: str,
-        figures: ScopeFigures,
+        figures: Callable[[], ScopeFigures],
         pace: Pace,
         sources: tuple[Pattern, ...],
         principal: Principal,
         ended: Callable[[Scope], None],
     ) -> None:
-        self.label, self.figures, self._pace, self._ended = label, figures, pace, ended
+        self.label, self._make_figures, self._pace, self._ended = label, figures, pace, ended
+        self._figures: ScopeFigures | None = None
         self.sources, self.principal = sources, principal
         self._stream: Stream | None = None
         self._matcher = Matcher()
@@ -100,6 +101,7 @@ class Scope:
             stream.end("closed")
             return
         self._stream = stream
+        self._figures = self.figures
         self._look()
 
     @property
@@ -110,6 +112,16 @@ class Scope:
     def stream(self) -> Stream:
         assert self._stream is not None
         return self._stream
+
+    @property
+    def figures(self) -> ScopeFigures:
+        """What is counted of it, from when it first has something to count."""
+        if self._figures is None:
+            self._figures = self._make_figures()
+        return self._figures
+
+    def counted_in(self, figures: ScopeFigures) -> bool:
+        return self._figures is figures
 
     @property
     def idle(self) -> bool:
@@ -389,5 +401,5 @@ def _write_all(members: list[tuple[Session, Write]], block: bytes) -> None:
                 write(block)
         except Exception as error:  # noqa: BLE001
             # One member's broken wire must not keep the block from the others.
-            _log.warning("member_lost", reason=repr(error))
+            _log.info("member_lost", reason=repr(error))
             members[done - 1][0].lost()

@@ -43,7 +43,7 @@ class Session:
 
     __slots__ = (
         "_absence", "_begun", "_busy", "_closed", "_place", "_room", "_scope", "_stream", "_task",
-        "_views", "form", "overflow", "paused", "principal", "request", "sink", "view",
+        "_views", "_written", "form", "overflow", "paused", "principal", "request", "sink", "view",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,7 @@ class Session:
         self.view: View | None = None
         self._stream: Stream | None = None
         self._place: Place | None = None
+        self._written = ""
         self._absence: Absence | None = None
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -104,14 +105,14 @@ class Session:
     def cursor(self) -> str:
         """Resumes after all that was written."""
         if self._stream is not None:
-            return self._stream.cursor
+            return self._written
         return self._scope.cursor if self._place is None else self._place.text
 
     # What its views call
 
     def start_from(self, stream: Stream) -> None:
         """The start position, as a stream that has it."""
-        self._stream = stream
+        self._stream, self._written = stream, stream.cursor
 
     def start_at(self, place: Place) -> None:
         """The start position, as the place of the scope."""
@@ -172,13 +173,14 @@ class Session:
             cursor = scope.stream.cursor
             if dropped:
                 gaps = scope.stream.gaps_since(place.cursor)
-                self.sink.write(view.notice(gaps, None if kept else cursor))
+                self._write(view.notice(gaps, None if kept else cursor))
             if kept:
                 # Until the last of them has come, only the old place tells which were kept.
                 cursors = [place.text] * (len(kept) - 1) + [cursor]
-                self.sink.write(self.form.block(self.form.encode(kept), cursors, cursor))
-        scope.admit(self)
-        self.leave_if_full()
+                self._write(self.form.block(self.form.encode(kept), cursors, cursor))
+        if not self._closed:
+            scope.admit(self)
+            self.leave_if_full()
 
     # Catching up
 
@@ -224,7 +226,7 @@ class Session:
         stream = self._stream
         if stream is None:
             assert self._place is not None
-            stream = self._stream = await self._views.resume(self, self._place)
+            self.start_from(stream := await self._views.resume(self, self._place))
             self._place = None
         self.sink.bound(CATCH_UP_BUFFER)
         while self._stream is stream:
@@ -283,11 +285,22 @@ class Session:
         form, events = self.form, delivery.events
         if delivery.gaps:
             cursor = None if events else delivery.cursor
-            self.sink.write(b"".join(form.gap(gap, cursor) for gap in delivery.gaps))
+            self._write(b"".join(form.gap(gap, cursor) for gap in delivery.gaps))
         if events:
             block = self._views.encodings.block(form, stream.selection, delivery)
-            self.sink.write(block)
+            self._write(block)
             self._scope.figures.caught_up(len(events), len(block))
+        self._written = delivery.cursor
+
+    def _write(self, block: bytes) -> None:
+        if self._closed:
+            return
+        try:
+            self.sink.write(block)
+        except Exception as error:  # noqa: BLE001
+            # The connection is going, and has not said so yet.
+            _log.info("member_lost", reason=repr(error))
+            self.lost()
 
     def _let_go(self) -> None:
         scope = self._scope

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from gateway.delivery.form import Form
 from gateway.delivery.handover import Gap
+from gateway.delivery.outbox import size_of
+from gateway.delivery.window import EVENT_WEIGHT
 from gateway.event import Event
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 Write = Callable[[bytes], object]
 Key = tuple[str, int, bytes | None]
-#: What a kept event weighs beside its data, in bytes.
-_EVENT_WEIGHT = 500
 
 
 class Absence:
@@ -46,11 +46,11 @@ class Absence:
             key = (event.topic, event.partition, event.key)
             replaced = self._kept.pop(key, None)
             if replaced is not None:
-                self._bytes -= _weight(replaced)
+                self._bytes -= size_of(replaced) + EVENT_WEIGHT
             self._kept[key] = event
-            self._bytes += _weight(event)
+            self._bytes += size_of(event) + EVENT_WEIGHT
         while self._bytes > self._room and len(self._kept) > 1:
-            self._bytes -= _weight(self._kept.popitem(last=False)[1])
+            self._bytes -= size_of(self._kept.popitem(last=False)[1]) + EVENT_WEIGHT
 
     def kept(self) -> list[Event]:
         """In log order within a partition."""
@@ -87,7 +87,3 @@ class View:
     def notice(self, gaps: Iterable[Gap], cursor: str | None) -> bytes:
         """The notices of gaps."""
         return b"".join(self.form.gap(gap, cursor) for gap in gaps)
-
-
-def _weight(event: Event) -> int:
-    return len(event.value or b"") + _EVENT_WEIGHT

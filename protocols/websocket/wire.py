@@ -150,8 +150,10 @@ class Wire:
 
     @property
     def open(self) -> bool:
-        """Whether messages may be sent: no close frame went either way."""
-        return self._protocol.state is OPEN
+        """Whether messages may be sent: our close frame is not out. One that answers the client's
+        waits in `take_output` until what came before it in the same read was answered."""
+        protocol = self._protocol
+        return protocol.state is OPEN or (protocol.close_rcvd_then_sent is True and bool(protocol.writes))
 
     @property
     def over(self) -> bool:

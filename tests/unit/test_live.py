@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from auth.principal import ANONYMOUS, Principal
-from gateway.delivery.live import MIN_CHUNK
+from gateway.delivery.live import MAX_SERIES, MIN_CHUNK
 from gateway.delivery.reader import ReadRequest
 from gateway.delivery.window import CHUNK
 from gateway.errors import InvalidInput, UnknownTopic
@@ -124,6 +124,28 @@ async def test_operators_see_views_and_figures() -> None:
         assert 'linkspan_delivery_seconds_count{topic="t"} 3.0' in shown
         assert 'linkspan_overflows_total{policy="drop"} 1.0' in shown
         assert "linkspan_views 2.0" in shown
+
+
+async def test_only_topics_that_exist_have_series_and_many_share_one() -> None:
+    async with a_live_rig() as rig:
+        for number in range(50):
+            with pytest.raises(UnknownTopic):
+                await rig.subscribe(f"missing{number}/**")
+        assert b"missing" not in rig.metrics.render()
+        long = "m" * 249
+        for number in range(MAX_SERIES):
+            await rig.topic(f"t{number}")
+            session_of(await rig.subscribe(f"t{number}/**")).close()
+        await rig.topic(long)
+        await rig.topic("real")
+        await rig.subscribe(f"{long}/**")
+        await rig.subscribe("real/**")
+        shown = rig.metrics.render()
+        assert b'linkspan_subscribers{state="live",topic="_other"} 2.0' in shown
+        await rig.bus.delete_topic("t7")
+        assert b'topic="t7"' not in rig.metrics.render()
+        await rig.subscribe(f"{long}/x")
+        assert rig.views.views()[0].scope == long
 
 
 async def test_the_more_catch_up_the_less_each_takes_at_once() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.errors import BusUnavailable, InvalidPosition
+from gateway.errors import BusUnavailable, InvalidInput, InvalidPosition
 from gateway.event import Event
 from tests.unit.live_support import LineForm, ListSink, a_live_rig, session_of, until
 from tests.unit.reading_support import event
@@ -168,6 +168,47 @@ async def test_what_comes_between_the_answer_and_the_beginning_is_delivered() ->
         await until(lambda: sink.ids == ["a"] and session_of(sink).live)
 
 
+async def test_the_cursor_never_runs_ahead_of_what_was_written() -> None:
+    async with a_live_rig(batch_events=10) as rig:
+        await rig.topic("t")
+        await rig.put("t", *map(str, range(500)))
+        sinks = [await rig.subscribe("t/**", start="earliest") for _ in range(5)]
+        while not all(len(sink.ids) == 500 for sink in sinks):
+            for sink in sinks:
+                resumed = await rig.subscribe("t/**", start=session_of(sink).cursor, limit=1, begin=False)
+                offset = resumed.session._stream._writer.offset("t", 0)  # type: ignore[union-attr]
+                assert offset <= len(sink.ids), "what is between was not written"
+                session_of(resumed).close()
+            await asyncio.sleep(0)
+
+
+async def test_a_limit_goes_with_every_event_alone() -> None:
+    async with a_live_rig() as rig:
+        await rig.topic("t")
+        with pytest.raises(InvalidInput, match="does not go with a limit"):
+            await rig.subscribe("t/**", limit=5, overflow="drop")
+        assert not rig.views._scopes
+
+
+async def test_a_wire_that_broke_while_catching_up_ends_quietly() -> None:
+    async with a_live_rig() as rig:
+        await rig.topic("t")
+        await rig.put("t", "a")
+        sink = await rig.subscribe("t/**", start="earliest", begin=False)
+        sink.broken = True
+        session_of(sink).begin()
+        await until(lambda: sink.end)
+        assert sink.end == ("failed", None)
+        away = await rig.subscribe("t/**", overflow="latest")
+        session_of(away).pause()
+        await rig.put("t", "b")
+        await until(lambda: the_place(rig) == 2)
+        away.broken = True
+        session_of(away).resume()
+        assert away.end == ("failed", None)
+        assert not rig.views._scopes
+
+
 async def test_cursors_resume_wherever_it_stands() -> None:
     async with a_live_rig() as rig:
         await rig.topic("t")
@@ -290,3 +331,11 @@ def test_an_event_has_a_weight() -> None:
     absence = Absence(None)
     absence.miss([Event({}, b"x")])
     assert (absence.missed, absence.kept()) == (1, [])
+
+
+def test_what_is_kept_is_weighed_with_its_attributes() -> None:
+    from gateway.delivery.view import Absence
+
+    absence = Absence(100_000)
+    absence.miss([Event({"big": "x" * 64_000}, None, str(n).encode(), "t", 0, n) for n in range(50)])
+    assert [event.offset for event in absence.kept()] == [49]

@@ -212,6 +212,7 @@ async def test_the_closing_handshake_of_a_client_is_answered_and_the_socket_clos
     async with port() as gateway, Client.open(gateway) as client:
         await client.subscribe()
         client.write(frame(TEXT, b'{"id":2,"ping":{}}') + frame(CLOSE, b"\x03\xe8bye"))
+        assert await client.text() == {"id": 2, "ok": {}}, "what came before the close frame is answered before it"
         assert await client.closed() == (1000, "bye")
         assert await client.gone()
         await eventually(lambda: not gateway.clients)
