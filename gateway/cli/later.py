@@ -17,7 +17,6 @@ from gateway.cli.output import FAILED, CommandError, command
 LATER = {
     "subscriptions": "durable subscriptions",
     "token": "authentication",
-    "routes": "routing",
     "policy": "policies",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import later, log, topics
+from gateway.cli import later, log, routes, topics
 from gateway.cli.bench import bench
 from gateway.cli.check_config import check_config
 from gateway.cli.demo import demo
@@ -31,6 +31,7 @@ app.command("check-config")(check_config)
 app.command("publish")(publish)
 app.command("subscribe")(subscribe)
 app.add_typer(topics.app, name="topics")
+app.add_typer(routes.app, name="routes")
 app.add_typer(log.app, name="log")
 app.command("bench")(bench)
 app.command("version")(version)

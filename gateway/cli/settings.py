@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 
 def load_settings(
-    config: Path | None = None, *, data: Path | None = None, kafka: str | None = None, overrides: Sequence[str] = ()
+    config: Path | None = None,
+    *,
+    data: Path | None = None,
+    kafka: str | None = None,
+    overrides: Sequence[str] = (),
+    examples: bool = True,
 ) -> tuple[Loaded, Mapping[str, Plugin]]:
-    """The configuration and the installed plug-ins. Raises CommandError that lists every fault."""
+    """The configuration and the installed plug-ins. Raises CommandError that lists every fault; `examples`:
+    those of routes that do not hold are faults."""
     from gateway.config.load import ConfigError, load
     from gateway.plugins import PluginBroken, infos, installed
 
@@ -26,7 +32,8 @@ def load_settings(
     except PluginBroken as error:
         raise CommandError(error.message, code=error.code) from None
     try:
-        return load(config, overrides=overrides, data=data, kafka=kafka, plugins=infos(plugins)), plugins
+        loaded = load(config, overrides=overrides, data=data, kafka=kafka, plugins=infos(plugins), examples=examples)
+        return loaded, plugins
     except ConfigError as error:
         faults = [{"where": str(fault.place), "message": _message(fault)} for fault in error.faults]
         raise CommandError(

@@ -21,13 +21,13 @@ HEAVY = ("aiohttp", "aiokafka", "pydantic", "psutil", "uvloop", "structlog", "ri
 def test_help_lists_the_commands_and_hides_what_is_to_come(capsys: Any) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for name in ("up", "demo", "check-config", "publish", "subscribe", "topics", "log", "bench", "version"):
+    for name in ("up", "demo", "check-config", "publish", "subscribe", "topics", "routes", "log", "bench", "version"):
         assert f"\n  {name} " in out
     for name in LATER:
         assert f"\n  {name} " not in out
 
 
-@pytest.mark.parametrize("words", [[name] for name in LATER] + [["routes", "test", "f.yaml", "--flag", "--json"]])
+@pytest.mark.parametrize("words", [[name] for name in LATER] + [["policy", "explain", "f.yaml", "--flag", "--json"]])
 def test_what_is_to_come_says_so(capsys: Any, words: list[str]) -> None:
     code, _, err = run(capsys, *words)
     assert code == 1
