@@ -356,10 +356,10 @@ class Connection(Paced):
         """Write the answers to control frames; follow the closing handshake."""
         wire = self._wire
         assert wire is not None
+        output = wire.take_output()
         if not wire.open and self._state is State.OPEN:
             self._stop()
             self._leave(CLOSING)
-        output = wire.take_output()
         if output:
             self.write_frames(output)
         if wire.over and self._state is State.CLOSING:
