@@ -88,7 +88,15 @@ class App:
         self.ingress = Ingress(self.bus, self.topics, self.limits, self.metrics, permitted, self.schemas, self.router)
         self.reader = Reader(self.bus, self.hub, self.limits, metrics=self.metrics, authorise=permitted)
         self.lookups = Lookups(self.reader, self.limits.memory)
-        self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, schemas=self.schemas)
+        self.refiner = Refiner(
+            self.ingress,
+            self.topics,
+            self.lookups,
+            self.metrics,
+            permitted,
+            schemas=self.schemas,
+            decode_of=self._decode_of,
+        )
         self.trial = Trial(self.refiner, self.router)
         self.views = Views(self.reader, self.hub, self.limits, self.metrics)
         self.addresses: list[BoundAddress] = []
@@ -122,7 +130,7 @@ class App:
         return ANONYMOUS
 
     def _decode_of(self, topic: str) -> Decode | None:
-        """How routes read payloads of a topic that has a schema."""
+        """How filters and routes read payloads of a topic that has a schema."""
         view = self.topics.known(topic)
         return None if view is None or view.schema is None else partial(self._decode, view.schema)
 

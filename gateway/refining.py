@@ -16,7 +16,7 @@ import structlog
 
 from auth.principal import Principal
 from gateway.address import check_topic
-from gateway.delivery.refine import Refinement
+from gateway.delivery.refine import DecodeOf, Refinement
 from gateway.errors import Fault, Forbidden, InvalidFilter, InvalidInput, InvalidTransform, LinkspanError
 from gateway.event import Event
 from gateway.ingress import Authorise, Ingress, Outcome
@@ -61,9 +61,10 @@ class Refiner:
         *,
         schemas: Schemas | None = None,
         functions: Mapping[str, Call] | None = None,
+        decode_of: DecodeOf = lambda topic: None,
     ) -> None:
         self._ingress, self._topics, self._lookups, self._authorise = ingress, topics, lookups, authorise
-        self._schemas = schemas
+        self._schemas, self._decode_of = schemas, decode_of
         self._functions = transform_functions() if functions is None else functions
         self._failed = metrics.counter(
             "linkspan_transform_failed_events_total", "Events that a transform could not be applied to, and left out."
@@ -74,7 +75,8 @@ class Refiner:
 
     def expression(self, text: str) -> Refinement:
         """The filter that `filter=` holds, an `expr`. Raises InvalidFilter."""
-        return Refinement(_told(partial(compile_expr_filter, text), text), None, self._count)
+        chosen = _told(partial(compile_expr_filter, text), text)
+        return Refinement(chosen, None, self._count, decode_of=self._decode_of)
 
     async def make(
         self,
@@ -97,6 +99,7 @@ class Refiner:
             await self._transform(transform, principal) if transform else None,
             self._count if errors_to is None else partial(self._divert, errors_to, principal),
             (errors_to, principal.tenant, principal.id) if errors_to is not None else None,
+            self._decode_of,
         )
 
     async def _transform(self, steps: Sequence[Mapping[str, Any]], principal: Principal) -> Transform:

@@ -59,10 +59,10 @@ class Matched:
         self._passed: dict[str, Sequence[int]] = {}
         self._parts: dict[Encode, list[bytes]] = {}
 
-    def passing(self, filter: Filter, places: Sequence[int] | None) -> Sequence[int]:
+    def passing(self, refinement: Refinement, filter: Filter, places: Sequence[int] | None) -> Sequence[int]:
         """The places that a filter lets pass; equal filters over all of the slice run once."""
         if self._batch is None:
-            self._batch = Batch(self.events, self._paths)
+            self._batch = refinement.batch(self.events, self._paths)
         if places is not None:
             return filter.places(self._batch, places)
         found = self._passed.get(filter.key)
@@ -178,7 +178,7 @@ class Matcher:
         refinement = target.refinement
         if refinement is not None:
             if refinement.filter is not None:
-                places = matched.passing(refinement.filter, places)
+                places = matched.passing(refinement, refinement.filter, places)
             if refinement.transform is not None:
                 events = refinement.transformed(matched.at(places))
                 matched, places = Matched(events, matched.cursors.of(events), self._paths), None

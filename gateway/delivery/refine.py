@@ -10,11 +10,13 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias
 
 from gateway.event import Event, Value
-from routing.batch import Batch
+from routing.batch import Batch, Decode, Paths
 from routing.filters.filter import Filter
 from routing.transforms.failure import StepFailed
 from routing.transforms.transform import Transform
 
+DecodeOf: TypeAlias = Callable[[str], Decode | None]
+"""How payloads of a topic are decoded whose content type does not tell; None: not at all."""
 Report: TypeAlias = Callable[[Event, StepFailed], None]
 """Told of an event that could not be transformed, as it was. Must not raise."""
 
@@ -22,20 +24,29 @@ Report: TypeAlias = Callable[[Event, StepFailed], None]
 class Refinement:
     """See the module. `errors` names where failures are reported to: part of what makes it equal."""
 
-    __slots__ = ("filter", "key", "report", "transform")
+    __slots__ = ("_decode_of", "filter", "key", "report", "transform")
 
     def __init__(
-        self, filter: Filter | None, transform: Transform | None, report: Report, errors: Hashable = None
+        self,
+        filter: Filter | None,
+        transform: Transform | None,
+        report: Report,
+        errors: Hashable = None,
+        decode_of: DecodeOf = lambda topic: None,
     ) -> None:
-        self.filter, self.transform, self.report = filter, transform, report
+        self.filter, self.transform, self.report, self._decode_of = filter, transform, report, decode_of
         self.key = (filter and filter.key, transform and transform.key, transform and errors)
 
     def passing(self, events: list[Event]) -> list[Event]:
         """Those that the filter lets pass, in order; the same list when that is all of them."""
         if self.filter is None or not events:
             return events
-        places = self.filter.places(Batch(events))
+        places = self.filter.places(self.batch(events))
         return events if len(places) == len(events) else [events[place] for place in places]
+
+    def batch(self, events: list[Event], paths: Paths | None = None) -> Batch:
+        """Events of one topic, to be looked at by filters."""
+        return Batch(events, paths, self._decode_of(events[0].topic))
 
     def transformed(self, events: list[Event]) -> list[Event]:
         """What becomes of events that passed, at the same places in the log."""
