@@ -222,6 +222,9 @@ def publish(
                 told = f"{diverted['topic']}: partition {partition}, offset {offset}"
                 line(f"diverted to {told}, since its data {diverted['reason']}")
                 return
+            if answer["positions"][0] is None:
+                line(f"published to {address}: a route moved it to another topic")
+                return
             partition, offset = answer["positions"][0]
             line(f"published to {address}: partition {partition}, offset {offset}")
     finally:

@@ -24,7 +24,7 @@ def group() -> None:
 
 @app.command("test")
 @command
-def test_routes(
+def try_examples(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, YAML or TOML.")],
     as_json: Json = False,
 ) -> int:

@@ -359,7 +359,7 @@ def _schemas() -> Json:
                     "items": {
                         "type": ["array", "null"],
                         "items": {"type": "integer"},
-                        "description": "[partition, offset]; null where the event was diverted.",
+                        "description": "[partition, offset]; null where the event was diverted, or moved by a route.",
                     },
                 },
                 "diverted": {"type": "array", "items": _ref("schemas", "Diverted")},

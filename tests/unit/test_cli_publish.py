@@ -58,6 +58,12 @@ def test_an_event_that_the_topics_schema_diverted_is_told_as_such(server: Script
     assert (code, out) == (0, "diverted to bad: partition 1, offset 3, since its data is wrong\n")
 
 
+def test_an_event_that_a_route_moved_is_told_as_such(server: Scripted, capsys: Any) -> None:
+    server.answer = lambda asked, to: reply(to, {"count": 1, "positions": [None]})
+    code, out, _ = run(capsys, "publish", "signals/AAPL", "5", "--url", server.url)
+    assert (code, out) == (0, "published to signals/AAPL: a route moved it to another topic\n")
+
+
 def test_an_event_is_a_valid_cloudevent_at_its_address(server: Scripted, capsys: Any) -> None:
     code, out, _ = run(capsys, "publish", "signals/equities/AAPL", '{"price": 1.50}', "--url", server.url)
     assert code == 0

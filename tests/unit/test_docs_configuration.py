@@ -20,6 +20,7 @@ from gateway.config.model import (
     TelemetryConfig,
     TopicConfig,
     WebListenerSettings,
+    WorkflowConfig,
 )
 from gateway.config.units import format_duration, format_size
 from gateway.operate.admin import AdminServer
@@ -89,6 +90,7 @@ def keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
         (AuthConfig, "auth"),
         (Limits, "limits"),
         (TopicConfig, "topics.NAME"),
+        (WorkflowConfig, "workflows.NAME"),
         (TelemetryConfig, "telemetry"),
     ],
 )
