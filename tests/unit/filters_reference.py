@@ -238,13 +238,12 @@ class Interpreter:
             return self.time(x), self.time(y)
         if not isinstance(x, str) or not isinstance(y, str):
             return self.number(x), self.number(y)
-        literal = any(isinstance(side, Literal) for side in (node.left, node.right))
+        told = [side.value for side in (node.left, node.right) if isinstance(side, Literal)]
         for read in (self.written_number, self.written_time):
             a, b = read(x), read(y)
             if a is not None and b is not None:
                 return a, b
-            told = next((side.value for side in (node.left, node.right) if isinstance(side, Literal)), None)
-            if literal and isinstance(told, str) and read(told) is not None:
+            if any(isinstance(text, str) and read(text) is not None for text in told):
                 raise Failed("cast")
         return x, y
 
