@@ -206,7 +206,8 @@ async def test_a_client_that_never_reads_is_cut_and_nobody_else_notices() -> Non
     ("path", "status", "code"),
     [
         ("/v1/topics/missing/events", 404, "unknown_topic"), ("/v1/topics/bad%20name/events", 400, "invalid_address"),
-        ("/v1/topics/_linkspan.topics/events", 400, "invalid_address"), (f"{EVENTS}?filter=a%20%3D", 400, "invalid_filter"),
+        ("/v1/topics/_linkspan.topics/events", 400, "invalid_address"),
+        (f"{EVENTS}?filter=a%20%3D", 400, "invalid_filter"),
         (f"{EVENTS}?start=yesterday", 400, "invalid_position"), (f"{EVENTS}?limit=0", 400, "invalid_request"),
         (f"{EVENTS}?subject=a/%2Bx", 400, "invalid_address"), (f"{EVENTS}?subject=", 400, "invalid_request"),
         (f"{EVENTS}?strat=latest", 400, "invalid_request"), ("/v1/events", 400, "invalid_request"),
