@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from routing.errors import InvalidRoute
-from routing.route_spec import MAX_LIST, MAX_TAGS, compile_route, path_text, read_route
+from routing.examples import run_examples
+from routing.loops import loop_faults
+from routing.route_spec import KEYS, MAX_LIST, MAX_TAGS, compile_route, path_text, read_route
 from routing.templates import Template
 
 WORKFLOWS = {"trading-decision": "flow.trading", "analysis": "flow.analysis"}
@@ -127,3 +131,39 @@ def test_compiling_raises_the_first_fault() -> None:
     assert "^" in caught.value.caret("x/{")
     with pytest.raises(InvalidRoute, match="expected a mapping"):
         compile_route(5)
+
+
+SCALAR = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(
+        ["t/**", "x/{symbol}", "{data.a}", "copy", "move", "a = 'b'", "data.x > 1", "analysis", "*", "{", "a/b#"]
+    )
+)
+INNER = st.sampled_from(
+    ["topic", "subject", "workflow", "priority", "given", "expect", "at", "to", "matched", "data", "error", "desk", "x"]
+)
+ANY = st.recursive(
+    SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(INNER | st.text(max_size=3), inner, max_size=3)
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(ANY | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), ANY, max_size=8))
+def test_whatever_is_given_is_a_route_or_has_faults(spec: Any) -> None:
+    route, faults = read_route(spec, WORKFLOWS)
+    assert (route is None) == bool(faults)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANY, ANY, ANY, ANY)
+def test_a_route_that_was_read_runs(when: Any, to: Any, tags: Any, example: Any) -> None:
+    spec = {"name": "r", "from": "t/**", "when": when, "to": to, "tags": tags, "examples": [example]}
+    for known in (spec, {**spec, "when": None}, {**spec, "tags": None, "examples": [{"given": {}, "expect": {}}]}):
+        route, _ = read_route(known, WORKFLOWS)
+        if route is not None:
+            assert len(run_examples(route)) == len(route.examples)
+            loop_faults([route])

@@ -114,3 +114,19 @@ def test_an_address_is_parted_at_the_first_slash_outside_of_braces() -> None:
     assert split_address("alerts/{symbol}/x") == ("alerts", "{symbol}/x")
     assert split_address("desk-{data['a/b']}/x") == ("desk-{data['a/b']}", "x")
     assert split_address("alerts") == ("alerts", None)
+
+
+@given(
+    st.text("{}ab.[]'0:-/*", max_size=12) | st.text(max_size=12),
+    st.sampled_from(["topic", "subject", "text"]),
+    st.binary(max_size=8) | st.sampled_from([b'{"a": "x", "b": [1]}', b'{"a": {"b": null}}']),
+)
+def test_any_text_is_a_template_or_refused_with_a_reason(text: str, use: Use, data: bytes) -> None:
+    place: int | None = 0
+    try:
+        parse_template(text, use)
+    except InvalidRoute as error:
+        place = error.position
+    else:
+        assert isinstance(fill(text, use, data, a="v", b=1), str)
+    assert place is None or 0 <= place <= len(text)
