@@ -63,8 +63,9 @@ class LinesListener:
         if verb == b"PUB":
             topic, subject = seam.split_address(address)
             event = seam.adapt("lines", self._gateway.name, principal.id, data, None, subject, None)
-            [(partition, offset)] = await self._gateway.ingress.submit(topic, [event], principal)
-            writer.write(f"OK {partition} {offset}\n".encode())
+            [position] = await self._gateway.ingress.submit(topic, [event], principal)
+            # Without a position the topic's schema diverted it to another topic.
+            writer.write(b"OK %d %d\n" % position if position else b"OK diverted\n")
         elif verb == b"SUB":
             asked = seam.ReadRequest((seam.parse_pattern(address),), seam.parse_start(self._settings.start))
             stream = await self._gateway.reader.open(asked, principal)
