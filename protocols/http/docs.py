@@ -41,6 +41,11 @@ curl '{url}/v1/topics/signals/events?start=latest&wait=30s'
 # a live stream
 curl -N -H 'Accept: text/event-stream' '{url}/v1/topics/signals/events?start=-5m'""",
     "readEvents": "curl '{url}/v1/events?from=signals/**&from=news/*&start=-5m'",
+    "listRoutes": "curl {url}/v1/routes",
+    "evaluate": """curl {url}/v1/routing/evaluate -H 'Content-Type: application/json' \\
+     -d '{"expression": "data.price > 100", "event": {"data": {"price": 189.5}}}'""",
+    "tryRules": """curl {url}/v1/routing/try -H 'Content-Type: application/json' \\
+     -d '{"event": {"data": {"price": 189.5}}, "filters": ["data.price > 200"]}'""",
     "listConnections": "curl {url}/v1/connections",
 }
 STARTS = (

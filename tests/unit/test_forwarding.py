@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
 from auth.principal import ANONYMOUS
 from gateway.bus.contract import Position
-from gateway.errors import BusUnavailable, Draining, InvalidEvent, LinkspanError, OutcomeUnknown
+from gateway.errors import BusUnavailable, Draining, InvalidEvent, LinkspanError, OutcomeUnknown, UnknownTopic
+from gateway.event import Event
 from gateway.forwarding import Forwarder, Parcel, Settlement, Watched, failed_event
 from gateway.ingress import Outcome
-from gateway.validation import Diverted, Published
+from gateway.validation import Diverted, Done, Published
 from routing.route_spec import compile_route
+from tests.conftest import eventually
 from tests.unit.routes_support import RoutedHouse, event, route, routed
 
 pytestmark = pytest.mark.timeout(20)
@@ -144,3 +147,25 @@ async def test_nothing_is_sent_after_the_end() -> None:
     parcel.add(event(), event(), 0)
     forwarder.send(parcel, settlement)
     assert isinstance(outcomes[0], Draining)
+
+
+async def test_a_parcel_that_waited_for_its_topic_may_still_be_refused() -> None:
+    ready = asyncio.Event()
+
+    async def ensure(topic: str, who: object) -> None:
+        await ready.wait()
+
+    def way(topic: str, events: Sequence[Event], done: Done, since: float, *, routed: bool, checked: bool) -> None:
+        raise UnknownTopic(topic) if not ready.is_set() else InvalidEvent("refused")
+
+    forwarder = Forwarder(ensure)
+    forwarder.bind(way)
+    settlement, outcomes = settled(1, [], 1)
+    parcel = Parcel(Watched(compile_route(route(to="u")), lambda route, target, count: None), 0, "u", "t", 0.0)
+    parcel.add(event(), event(), 0)
+    forwarder.send(parcel, settlement)
+    assert forwarder.busy
+    ready.set()
+    await eventually(lambda: not forwarder.busy)
+    assert outcomes == [[None]]
+    await forwarder.close()
