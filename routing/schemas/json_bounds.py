@@ -12,12 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from routing.schemas import looks
 from routing.schemas.schema import InvalidSchema
 
-#: How often a validation may look at the places on the way to one leaf of the data.
-MAX_LOOKS = 10_000
-#: Levels below which every depth is taken: what is deeper no decoder reads.
-DEEPEST = 200
 MAX_SUBSCHEMAS = 10_000
 #: Levels of nesting within the schema itself.
 MAX_NESTING = 100
@@ -25,25 +22,15 @@ MAX_NESTING = 100
 _IN_PLACE_ONE = ("not", "if", "then", "else")
 _IN_PLACE_MANY = ("allOf", "anyOf", "oneOf")
 _IN_PLACE_MAP = ("dependentSchemas", "dependencies")
+#: Of lists, and of objects.
 _DOWN_ONE = (
-    "additionalProperties", "unevaluatedProperties", "items", "additionalItems", "unevaluatedItems", "contains",
-    "propertyNames", "contentSchema",
-)  # fmt: skip
+    ("items", "additionalItems", "unevaluatedItems", "contains"),
+    ("additionalProperties", "unevaluatedProperties", "propertyNames"),
+)
+_LISTS, _OBJECTS = 0, 1
 _DOWN_MANY = ("items", "prefixItems")
 _DEFINITIONS = ("$defs", "definitions")
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-
-
-class _Node:
-    """One subschema: which others it asks in place, and which one level down."""
-
-    __slots__ = ("by_name", "down", "in_place")
-
-    def __init__(self) -> None:
-        self.in_place: list[int] = []
-        #: Each of these may meet every child; of `by_name` each child meets one.
-        self.down: list[int] = []
-        self.by_name: list[int] = []
 
 
 def deepest(schema: Any) -> int | None:
@@ -52,23 +39,13 @@ def deepest(schema: Any) -> int | None:
     Raises InvalidSchema for references out of the schema or in a circle, and for a schema
     that costs too much whatever the data.
     """
-    nodes, order = _Graph(schema).read()
-    looks = [1] * len(nodes)
-    for depth in range(DEEPEST + 1):
-        below, looks = looks, [1] * len(nodes)
-        for place in order:
-            node = nodes[place]
-            count = 1 + sum(looks[at] for at in node.in_place)
-            if depth:
-                count += sum(below[at] for at in node.down) + max((below[at] for at in node.by_name), default=0)
-            looks[place] = min(count, MAX_LOOKS + 1)
-        if looks[0] > MAX_LOOKS:
-            if depth <= 1:
-                raise InvalidSchema("asks for the same part of the data too many times, by allOf, anyOf, oneOf or $ref")
-            return depth - 1
-        if looks == below and depth:
-            return None
-    return None
+    try:
+        levels = looks.deepest(_Graph(schema).read())
+    except looks.Circle:
+        raise InvalidSchema("a $ref leads back to itself without going into the data") from None
+    if levels is not None and levels < 1:
+        raise InvalidSchema("asks for the same part of the data too many times, by allOf, anyOf, oneOf or $ref")
+    return levels
 
 
 def depth_of(value: object) -> int:
@@ -91,19 +68,19 @@ class _Graph:
 
     def __init__(self, schema: Any) -> None:
         self._root = schema
-        self._nodes: list[_Node] = []
+        self._nodes: list[looks.Node] = []
         self._places: dict[int, int] = {}
         self._anchors: dict[str, Any] = {}
         self._todo: list[tuple[Any, int]] = []
 
-    def read(self) -> tuple[list[_Node], list[int]]:
-        """The nodes, the root first, and an order in which each comes after those it asks in place."""
+    def read(self) -> list[looks.Node]:
+        """The nodes, the root first."""
         self._find_anchors(self._root)
         self._node(self._root, 0)
         while self._todo:
             schema, nesting = self._todo.pop()
             self._fill(self._nodes[self._places[id(schema)]], schema, nesting + 1)
-        return self._nodes, self._ordered()
+        return self._nodes
 
     def _node(self, schema: Any, nesting: int) -> int:
         if not isinstance(schema, (dict, bool)):
@@ -111,18 +88,18 @@ class _Graph:
         if nesting > MAX_NESTING:
             raise InvalidSchema(f"is nested more than {MAX_NESTING} levels deep")
         if isinstance(schema, bool):
-            self._nodes.append(_Node())
+            self._nodes.append(looks.Node())
             return len(self._nodes) - 1
         place = self._places.get(id(schema))
         if place is None:
             place = self._places[id(schema)] = len(self._nodes)
-            self._nodes.append(_Node())
+            self._nodes.append(looks.Node())
             self._todo.append((schema, nesting))
             if place >= MAX_SUBSCHEMAS:
                 raise InvalidSchema(f"has more than {MAX_SUBSCHEMAS} subschemas")
         return place
 
-    def _fill(self, node: _Node, schema: dict[str, Any], nesting: int) -> None:
+    def _fill(self, node: looks.Node, schema: dict[str, Any], nesting: int) -> None:
         if nesting > 1 and isinstance(schema.get("$id", schema.get("id")), str) and "$ref" not in schema:
             raise InvalidSchema("only the outermost schema may have an $id")
         for word in _REFERENCES:
@@ -134,15 +111,16 @@ class _Graph:
         for word in _IN_PLACE_MANY:
             node.in_place += [self._node(one, nesting) for one in _list(schema.get(word))]
         for word in _IN_PLACE_MAP:
-            many = _dict(schema.get(word)).values()
-            node.in_place += [self._node(one, nesting) for one in many if not isinstance(one, list)]
-        for word in _DOWN_ONE:
-            if word in schema and not isinstance(schema[word], list):
-                node.down.append(self._node(schema[word], nesting))
-        node.by_name += [self._node(one, nesting) for one in _dict(schema.get("properties")).values()]
-        node.down += [self._node(one, nesting) for one in _dict(schema.get("patternProperties")).values()]
+            inner = _dict(schema.get(word)).values()
+            node.in_place += [self._node(one, nesting) for one in inner if not isinstance(one, list)]
+        for kind, words in enumerate(_DOWN_ONE):
+            many = [schema[word] for word in words if word in schema and not isinstance(schema[word], list)]
+            node.down[kind].extend(self._node(one, nesting) for one in many)
         for word in _DOWN_MANY:
-            node.by_name += [self._node(one, nesting) for one in _list(schema.get(word))]
+            node.by_name[_LISTS].extend(self._node(one, nesting) for one in _list(schema.get(word)))
+        named, patterns = _dict(schema.get("properties")), _dict(schema.get("patternProperties"))
+        node.by_name[_OBJECTS].extend(self._node(one, nesting) for one in named.values())
+        node.down[_OBJECTS].extend(self._node(one, nesting) for one in patterns.values())
         for word in _DEFINITIONS:
             for one in _dict(schema.get(word)).values():
                 self._node(one, nesting)
@@ -172,28 +150,6 @@ class _Graph:
                 raise InvalidSchema(f"$ref {reference[:100]!r} leads nowhere")
             return self._anchors[reference[1:]]
         return pointed(self._root, reference)
-
-    def _ordered(self) -> list[int]:
-        """Raises InvalidSchema where a subschema asks itself about the same place of the data."""
-        order: list[int] = []
-        state = [0] * len(self._nodes)
-        for start in range(len(self._nodes)):
-            todo = [start]
-            while todo:
-                place = todo[-1]
-                if state[place] == 0:
-                    state[place] = 1
-                    for at in self._nodes[place].in_place:
-                        if state[at] == 1:
-                            raise InvalidSchema("a $ref leads back to itself without going into the data")
-                        if state[at] == 0:
-                            todo.append(at)
-                else:
-                    todo.pop()
-                    if state[place] == 1:
-                        state[place] = 2
-                        order.append(place)
-        return order
 
 
 def pointed(root: Any, reference: str) -> Any:
