@@ -153,6 +153,7 @@ def decode_cbor(data: bytes) -> object:
 
 
 def encode_json(value: object) -> bytes:
+    """Numbers that JSON does not have (NaN, infinity) become null. Raises Unencodable, as the others."""
     return _encoded(_encode_json, value, "JSON")
 
 

@@ -70,7 +70,7 @@ class AvroSchema(Schema):
         except _UNREADABLE as error:
             raise Undecodable(f"is not what the schema says, near byte {stream.tell()}: {_told(error)}") from None
         if stream.tell() != len(data):
-            raise Undecodable(f"goes on for {len(data) - stream.tell()} bytes after what the schema says")
+            raise Undecodable(f"goes on after byte {stream.tell()}, where what the schema says ends")
         return value
 
 
