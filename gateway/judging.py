@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from gateway.columns import Columns
 from gateway.errors import TooLarge, UnknownSchema
 from gateway.event import Event, Value
 from gateway.schemas import Schemas
-from gateway.topics import Topics
 from gateway.validation import REASON, TopicSchema
 from routing.formats import decoder_for
 from routing.schemas import Schema
@@ -72,16 +71,6 @@ def decode(schemas: Schemas, setting: TopicSchema | None, event: Event) -> objec
         schema = schemas.compiled(setting.name, setting.version)
     content_type = attributes.get("datacontenttype")
     return decoder_for(None if content_type is None else str(content_type), schema)(event.data or b"")
-
-
-def decoder(schemas: Schemas, topics: Topics) -> Callable[[Event], object]:
-    """`decode` for events of any topic, as filters and transforms want it (`routing.batch.Decode`)."""
-
-    def decoded(event: Event) -> object:
-        view = topics.known(event.topic)
-        return decode(schemas, None if view is None else view.schema, event)
-
-    return decoded
 
 
 def _named(schemas: Schemas, named: str, setting: TopicSchema) -> Schema | str:

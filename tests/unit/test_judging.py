@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
 from auth.principal import ANONYMOUS
 from gateway import judging as module
-from gateway.bus.contract import TopicSettings
 from gateway.bus.memory import MemoryBus
 from gateway.columns import Columns
 from gateway.errors import TooLarge, UnknownSchema
 from gateway.event import Event
 from gateway.formats import decode_batch
-from gateway.judging import URN, decode, decoder, judge
+from gateway.judging import URN, decode, judge
 from gateway.schemas import Schemas
 from gateway.validation import TopicSchema
 from routing.batch import Batch, Decode
@@ -139,12 +139,9 @@ async def test_filters_read_payloads_by_the_schema_of_their_topic() -> None:
             ANONYMOUS,
         )
         assert added[0].version == 1
-        await home.topics.put("t", TopicSettings(), None, ANONYMOUS, schema=TopicSchema("order"))
         made = [event(b"\x02", "application/avro"), event(b"\x08", "application/avro"), event(b"", "application/avro")]
-        for one in made:
-            one.topic = "t"
         chosen = compile_expr_filter("data.n > 3")
-        read = cast(Decode, decoder(home.schemas, home.topics))
+        read = cast(Decode, partial(decode, home.schemas, TopicSchema("order")))
         assert chosen.places(Batch(made, decode=read)) == [1]
         assert chosen.places(Batch(made)) == []
 
