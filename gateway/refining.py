@@ -7,11 +7,13 @@ was, with the reason.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from auth.principal import Principal
@@ -31,6 +33,9 @@ from routing.transforms.transform import Transform, compile_transform
 
 T = TypeVar("T")
 GROUP = "linkspan.transforms"
+#: Bytes of filters and transform together, as JSON; up to QUICK bytes are compiled at once, in
+#: about a millisecond.
+MAX_RULES, QUICK = 64 * 1024, 512
 #: Characters of a reason that go along with a failed event.
 _REASON = 500
 
@@ -65,6 +70,7 @@ class Refiner:
     ) -> None:
         self._ingress, self._topics, self._lookups, self._authorise = ingress, topics, lookups, authorise
         self._schemas, self._decode_of = schemas, decode_of
+        self._compiling = asyncio.Semaphore(1)
         self._functions = transform_functions() if functions is None else functions
         self._failed = metrics.counter(
             "linkspan_transform_failed_events_total", "Events that a transform could not be applied to, and left out."
@@ -73,9 +79,9 @@ class Refiner:
             "linkspan_transform_errors_lost_total", "Failed events that could not be stored in their error topic."
         )
 
-    def expression(self, text: str) -> Refinement:
+    async def expression(self, text: str) -> Refinement:
         """The filter that `filter=` holds, an `expr`. Raises InvalidFilter."""
-        chosen = _told(partial(compile_expr_filter, text), text)
+        chosen = await self._compiled(partial(compile_expr_filter, text), len(text), text)
         return Refinement(chosen, None, self._count, decode_of=self._decode_of)
 
     async def make(
@@ -93,23 +99,33 @@ class Refiner:
             await self._check_errors(errors_to, principal)
         if not filters and not transform:
             return None
-        chosen = _told(partial(compile_filters, filters), None) if filters else None
+        size = len(msgspec.json.encode((filters, transform)))
+        if size > MAX_RULES:
+            raise InvalidInput(f"filters and transform have {size:,} bytes together; at most {MAX_RULES:,} are taken")
+        chosen = await self._compiled(partial(compile_filters, filters), size) if filters else None
         return Refinement(
             chosen,
-            await self._transform(transform, principal) if transform else None,
+            await self._transform(transform, principal, size) if transform else None,
             self._count if errors_to is None else partial(self._divert, errors_to, principal),
             (errors_to, principal.tenant, principal.id) if errors_to is not None else None,
             self._decode_of,
         )
 
-    async def _transform(self, steps: Sequence[Mapping[str, Any]], principal: Principal) -> Transform:
+    async def _transform(self, steps: Sequence[Mapping[str, Any]], principal: Principal, size: int) -> Transform:
         for table in _tables(steps):
             check_topic(table)
             if not self._authorise(principal, table):
                 raise Forbidden(f"{principal.id} may not read topic {table!r}", topic=table)
             await self._lookups.open(table)
         made = partial(compile_transform, steps, tables=self._lookups, schemas=self._schemas, callables=self._functions)
-        return _told(made, None)
+        return await self._compiled(made, size)
+
+    async def _compiled(self, make: Callable[[], T], size: int, text: str | None = None) -> T:
+        """Large rules take their time: they are compiled one after the other, beside the loop."""
+        if size <= QUICK:
+            return _told(make, text)
+        async with self._compiling:
+            return await asyncio.to_thread(_told, make, text)
 
     async def _check_errors(self, topic: str, principal: Principal) -> None:
         if not self._authorise(principal, topic):

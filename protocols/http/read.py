@@ -103,7 +103,7 @@ class Readings:
         wanted = ReadRequest(
             sources=sources,
             start=parse_start(asked.get("start") or "earliest"),
-            refinement=self._refinement(asked),
+            refinement=await self._refinement(asked),
             limit=asked.number("limit", self._limits.page) or min(PAGE, self._limits.page),
         )
         wait = _wait(asked)
@@ -157,7 +157,7 @@ class Readings:
         limit = asked.number("limit", MAX_LIMIT)
         # A browser repeats its URL when it reconnects: what it has seen is in the header.
         start = request.headers.get("Last-Event-ID") or asked.get("start") or "latest"
-        wanted = ReadRequest(sources, parse_start(start), self._refinement(asked), limit)
+        wanted = ReadRequest(sources, parse_start(start), await self._refinement(asked), limit)
         client = SseClient(request, self._limits.write_timeout, self._slow)
         session = await self._gateway.views.subscribe(wanted, principal, client.form, client)
         if request.method == "HEAD":
@@ -187,9 +187,9 @@ class Readings:
         if self.clients:
             self._heart = asyncio.get_running_loop().call_later(sse.HEARTBEAT, self._beat)
 
-    def _refinement(self, asked: Query) -> Refinement | None:
+    async def _refinement(self, asked: Query) -> Refinement | None:
         text = asked.get("filter")
-        return None if text is None else self._gateway.refiner.expression(text)
+        return None if text is None else await self._gateway.refiner.expression(text)
 
     def _response(self, request: BaseRequest) -> StreamResponse:
         headers = {

@@ -60,7 +60,7 @@ class CloudEventsDialect:
         if not wish.sources:
             return
         subscription = Subscription(self, b"", connection.write, connection.bound)
-        refinement = None if wish.filter is None else gateway.refiner.expression(wish.filter)
+        refinement = None if wish.filter is None else await gateway.refiner.expression(wish.filter)
         request = ReadRequest(wish.sources, wish.start, refinement)
         form = cloudevents_form(connection.door.source, connection.window_bits)
         subscription.session = await gateway.views.subscribe(request, connection.principal, form, subscription)

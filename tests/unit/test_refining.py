@@ -9,7 +9,7 @@ import pytest
 
 from auth.principal import ANONYMOUS, Principal
 from gateway.bus.contract import TopicSettings
-from gateway.errors import Forbidden, InvalidFilter, InvalidTransform, UnknownTopic
+from gateway.errors import Forbidden, InvalidFilter, InvalidInput, InvalidTransform, UnknownTopic
 from gateway.event import Event
 from gateway.refining import Refiner, transform_functions
 from tests.unit.http_support import House, house, permitted
@@ -45,12 +45,23 @@ async def test_nothing_asked_is_nothing_made(there: House) -> None:
 
 
 async def test_an_expression_says_where_it_is_wrong(there: House) -> None:
-    assert len(there.refiner.expression("data.price > 1").passing([stored(b'{"price": 2}')])) == 1
+    refinement = await there.refiner.expression("data.price > 1")
+    assert len(refinement.passing([stored(b'{"price": 2}')])) == 1
     with pytest.raises(InvalidFilter) as caught:
-        there.refiner.expression("data.price >> 1")
+        await there.refiner.expression("data.price >> 1")
     detail = caught.value.detail
     assert detail["position"] == 12
     assert detail["caret"] == "data.price >> 1\n            ^"
+
+
+async def test_large_rules_are_compiled_beside_the_loop_and_bounded(there: House) -> None:
+    long = " AND ".join(f"data.price <> {n}" for n in range(300))
+    refinement = await there.refiner.expression(long)
+    assert len(refinement.passing([stored(b'{"price": 1000}')])) == 1
+    with pytest.raises(InvalidFilter):
+        await there.refiner.expression(f"{long} AND")
+    with pytest.raises(InvalidInput, match="at most 65,536"):
+        await make(there, filters=[{"exact": {"type": "x" * 4000}} for _ in range(20)])
 
 
 async def test_faults_name_their_place_within_the_object(there: House) -> None:
