@@ -46,6 +46,9 @@ MAX_LINGER = 0.010
 PLENTY = 32 * 1024
 #: Bytes of events that a view gets in one flush, about, and that one flush takes for all of them.
 MOST, MOST_OF_ALL = 128 * 1024, 2 * 2**20
+LEAST = 4 * 1024
+#: Seconds of matching, filtering and transforming that one flush may take, about.
+MATCH_SECONDS = 0.02
 #: Members that are written to in one step, and the seconds after which the loop gets its turn.
 STEP_MEMBERS = 250
 STEP_SECONDS = 0.004
@@ -305,13 +308,13 @@ class Scope:
             for view in self.views:
                 yield from self._write(view, view.notice(delivery.gaps, cursor), 0)
         touched: dict[Target, None] = {}
-        now = time.time() * 1000
+        now, began = time.time() * 1000, time.monotonic()
         deliveries = 0
         for part in delivery.slices:
             found = self._matcher.match(part, touched)
             self.figures.served(found, now - part.newest_ms)
             deliveries += found
-        self._weigh(len(delivery.events), deliveries, touched)
+        self._weigh(len(delivery.events), deliveries, touched, time.monotonic() - began)
         for target in touched:
             collected, target.collected = target.collected, Collected()
             for view in list(target.views.values()):
@@ -331,14 +334,16 @@ class Scope:
                 session.end("failed")
             return None
 
-    def _weigh(self, events: int, deliveries: int, touched: dict[Target, None]) -> None:
-        """Judge by this flush what the next one is worth, and how much it may take."""
-        if not deliveries:
-            return
-        writes = sum(target.members for target in touched)
-        largest = max(target.collected.count for target in touched)
-        self._most = min(MOST_OF_ALL, MOST * events // largest)
-        self._plenty = min(self._most, PLENTY * writes * events // deliveries)
+    def _weigh(self, events: int, deliveries: int, touched: dict[Target, None], seconds: float) -> None:
+        """Judge by this flush what the next one is worth, and how much it may take. `seconds`: how
+        long matching took, which is done in one piece."""
+        slow = self._most * MATCH_SECONDS / seconds if seconds > MATCH_SECONDS else MOST_OF_ALL
+        if deliveries:
+            writes = sum(target.members for target in touched)
+            largest = max(target.collected.count for target in touched)
+            self._most = min(MOST_OF_ALL, MOST * events // largest)
+            self._plenty = min(self._most, PLENTY * writes * events // deliveries)
+        self._most = max(LEAST, min(self._most, int(slow)))
 
     def _write(self, view: View, block: bytes, events: int) -> Iterator[None]:
         members = list(view.members.items())

@@ -165,6 +165,20 @@ class Session:
         scope, self._absence, self._place = self._scope, None, None
         view = scope.view_of(self.request, self.form)
         view.away.pop(self, None)
+        try:
+            self._make_good(view, absence, place)
+        except Exception as error:  # noqa: BLE001
+            # A form's defect ends its own subscribers, and no others.
+            _log.exception("subscriber_failed", error=repr(error))
+            self.end("failed")
+        if self._closed:
+            scope.tidy(view)
+        else:
+            scope.admit(self)
+            self.leave_if_full()
+
+    def _make_good(self, view: View, absence: Absence, place: Place) -> None:
+        scope = self._scope
         if absence.missed:
             kept = absence.kept()
             dropped = absence.missed - len(kept)
@@ -178,9 +192,6 @@ class Session:
                 # Until the last of them has come, only the old place tells which were kept.
                 cursors = [place.text] * (len(kept) - 1) + [cursor]
                 self._write(self.form.block(self.form.encode(kept), cursors, cursor))
-        if not self._closed:
-            scope.admit(self)
-            self.leave_if_full()
 
     # Catching up
 
