@@ -99,6 +99,7 @@ class App:
         )
         self.trial = Trial(self.refiner, self.router)
         self.views = Views(self.reader, self.hub, self.limits, self.metrics)
+        self.ingress.when_due(self.views.due)
         self.addresses: list[BoundAddress] = []
         self._tls = TlsContexts(self.metrics)
         self._listeners: list[tuple[str, ListenerSettings, Listener]] = [

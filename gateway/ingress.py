@@ -50,6 +50,9 @@ FLUSH_BYTES = 256 * 1024
 #: A publish of this many bytes is an append of its own. Nobody holds its events then but the bus,
 #: which frees them as soon as they are encoded, while the processor's caches still hold them.
 ALONE_BYTES = 64 * 1024
+#: Seconds that a batch may wait for company on an idle topic whose subscribers would not get it yet
+#: anyway (see `when_due`), and those that storing it takes, about.
+DUE_LINGER, COMMIT = 0.003, 0.001
 #: Appends of one topic under way at once.
 IN_FLIGHT = 8
 #: Seconds between two looks for publishes whose deadline is over, while any are open.
@@ -79,7 +82,7 @@ class _Entry:
 class _Lane:
     """What waits for one topic, and what the bus has of it (`under_way`, by append)."""
 
-    __slots__ = ("in_flight", "scheduled", "topic", "under_way", "waiting", "weight")
+    __slots__ = ("in_flight", "lingers", "scheduled", "topic", "under_way", "waiting", "weight")
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -88,6 +91,7 @@ class _Lane:
         self.in_flight = 0
         self.under_way: dict[int, list[_Entry]] = {}
         self.scheduled: asyncio.Handle | None = None
+        self.lingers = False
 
 
 def _take(lane: _Lane) -> list[_Entry]:
@@ -141,6 +145,7 @@ class Ingress:
         self._high = limits.memory // 4
         self._low = self._high // 2
         self._waiters: list[Callable[[], None]] = []
+        self._due: Callable[[str], float] = lambda topic: 0.0
         self._open = True
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
@@ -233,6 +238,11 @@ class Ingress:
         self._schedule(lane)
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+
+    def when_due(self, due: Callable[[str], float]) -> None:
+        """`due` tells in how many seconds what is stored in a topic now would be delivered live: until
+        then small publishes wait for each other, and are stored by one append."""
+        self._due = due
 
     async def submit(
         self, topic: str, events: Sequence[Event], principal: Principal, *, waited: float = 0.0
@@ -364,15 +374,17 @@ class Ingress:
     def _schedule(self, lane: _Lane) -> None:
         if lane.in_flight >= IN_FLIGHT:
             return  # the next answer sends it
+        wait = 0.0
+        if lane.weight < FLUSH_BYTES:
+            wait = LINGER if lane.in_flight else min(DUE_LINGER, self._due(lane.topic) - COMMIT)
+        if lane.scheduled is not None:
+            if wait > 0 or not lane.lingers:
+                return
+            lane.scheduled.cancel()
         loop = asyncio.get_running_loop()
-        if lane.in_flight == 0 or lane.weight >= FLUSH_BYTES:
-            # call_soon: whatever else is parsed in this turn of the loop comes along.
-            if lane.scheduled is None or isinstance(lane.scheduled, asyncio.TimerHandle):
-                if lane.scheduled is not None:
-                    lane.scheduled.cancel()
-                lane.scheduled = loop.call_soon(self._flush, lane)
-        elif lane.scheduled is None:
-            lane.scheduled = loop.call_later(LINGER, self._flush, lane)
+        lane.lingers = wait > 0
+        # call_soon: whatever else is parsed in this turn of the loop comes along.
+        lane.scheduled = loop.call_later(wait, self._flush, lane) if wait > 0 else loop.call_soon(self._flush, lane)
 
     def _flush(self, lane: _Lane) -> None:
         if lane.scheduled is not None:

@@ -73,6 +73,8 @@ class Views:
         self._room = limits.memory // 2
         self.pace = Pace()
         self._scopes: dict[_Key, Scope] = {}
+        # By the topics that they name; "**" for a wildcard.
+        self._following: dict[str, dict[Scope, None]] = {}
         self._opening: dict[Scope, asyncio.Task[None]] = {}
         self._figures: dict[str, ScopeFigures] = {}
         self.catching_up = 0
@@ -140,6 +142,11 @@ class Views:
         found = [_shown(scope, view) for scope in self._scopes.values() for view in scope.views]
         return sorted(found, key=lambda view: -view.members)[:SHOWN]
 
+    def due(self, topic: str) -> float:
+        """Seconds until what is stored in a topic now would be delivered; 0 when that is at once, or to nobody."""
+        scopes = [*self._following.get(topic, ()), *self._following.get("**", ())]
+        return min((scope.linger for scope in scopes if scope.members), default=0.0)
+
     # What sessions call
 
     @property
@@ -172,13 +179,19 @@ class Views:
             sources = tuple(Pattern(name, _EVERYTHING) for name in sorted(names))
             label = "*" if "**" in names else ",".join(sorted(names))
             figures = partial(self._figures_of, label)
-            scope = Scope(label, figures, self.pace, sources, principal, lambda _: self._forget(key, scope))
+            scope = Scope(label, figures, self.pace, sources, principal, lambda over: self._forget(key, over))
             self._scopes[key] = scope
+            for name in names:
+                self._following.setdefault(name, {})[scope] = None
         return scope
 
-    def _forget(self, key: _Key, scope: Scope | None) -> None:
+    def _forget(self, key: _Key, scope: Scope) -> None:
         if self._scopes.get(key) is scope:
             del self._scopes[key]
+            for name in key[0]:
+                self._following[name].pop(scope, None)
+                if not self._following[name]:
+                    del self._following[name]
 
     async def _open(self, scope: Scope) -> None:
         try:

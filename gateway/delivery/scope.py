@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 #: How much longer than a flush took the next one waits, and the most that it waits, in seconds.
 LINGER = 4.0
-MAX_LINGER = 0.010
+MAX_LINGER = 0.009
 #: Bytes of events for each write that are worth a flush of their own.
 PLENTY = 32 * 1024
 #: Bytes of events that a view gets in one flush, about, and that one flush takes for all of them.
@@ -50,8 +50,8 @@ LEAST = 4 * 1024
 #: Seconds of matching, filtering and transforming that one flush may take, about.
 MATCH_SECONDS = 0.02
 #: Members that are written to in one step, and the seconds after which the loop gets its turn.
-STEP_MEMBERS = 250
-STEP_SECONDS = 0.004
+STEP_MEMBERS = 125
+STEP_SECONDS = 0.002
 
 _log = structlog.get_logger("linkspan.delivery")
 
@@ -131,6 +131,11 @@ class Scope:
         """Whether everything that is known to exist was served."""
         stream = self._stream
         return stream is not None and self._job is None and stream.live and not stream.waiting
+
+    @property
+    def linger(self) -> float:
+        """Seconds until the next flush may begin; 0 for at once."""
+        return max(0.0, self._due - time.monotonic())
 
     @property
     def views(self) -> list[View]:
