@@ -61,6 +61,41 @@ async def test_what_inflates_is_asked_for_in_smaller_pieces(fake: FakeKafka, rea
     assert 10 < reads <= 51
 
 
+async def test_whoever_reads_on_gets_what_the_last_answer_held(fake: FakeKafka, reading: Reading) -> None:
+    for first in range(0, 1000, 100):
+        partition(fake).put(encode_records(events(100, first, size=1000), 5, "zstd"))
+    offset, got = 0, []
+    while offset < 1000:
+        batches = await reading.read("t", 0, offset, 100_000)
+        got += ids([each for batch in batches for each in batch.events])
+        offset = batches[-1].next_offset
+    assert got == list(range(1000))
+    assert 1 <= fake.count("Fetch") <= 2
+    assert ids((await reading.read("t", 0, 500, 100_000))[0].events)[0] == 500, "elsewhere is another place"
+    assert fake.count("Fetch") <= 3
+
+
+async def test_what_an_answer_held_is_not_kept_for_long(
+    fake: FakeKafka, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.bus.kafka.reading._AHEAD_SECONDS", 0.0)
+    for first in range(0, 300, 100):
+        partition(fake).put(encode_records(events(100, first, size=1000), 5, "zstd"))
+    for offset in (0, 100, 200):
+        assert ids((await reading.read("t", 0, offset, 100_000))[0].events)[0] == offset
+    assert fake.count("Fetch") == 3
+
+
+async def test_answers_of_few_partitions_are_kept(fake: FakeKafka, reading: Reading) -> None:
+    for number in range(12):
+        name = f"more{number}"
+        [log] = fake.create(name).partitions
+        for first in (0, 100):
+            log.put(encode_records(events(100, first, size=1000), 5, "zstd"))
+        await reading.read(name, 0, 0, 100_000)
+    assert len(reading._ahead) == 8
+
+
 async def test_outside_the_bounds_the_error_names_them(fake: FakeKafka, reading: Reading) -> None:
     partition(fake).put(encode_records(events(10), 5))
     partition(fake).first = 4

@@ -45,8 +45,9 @@ def each(fetched: Fetched, topic: str, partition: int, offset: int) -> Iterator[
             if at + header.size > len(data):
                 return
             end = at + header.size
+            hidden = aborts.covers(header) or header.control
             if header.next_offset > offset:
-                yield _decode(data[at:end], header, aborts, topic, partition).since(offset), end
+                yield _decode(data[at:end], header, hidden, topic, partition).since(offset), end
         except CorruptData as error:
             # Where not even the header can be read, nobody knows where the next batch begins.
             for key, value in (("topic", topic), ("partition", partition), ("next_offset", offset + 1)):
@@ -55,8 +56,8 @@ def each(fetched: Fetched, topic: str, partition: int, offset: int) -> Iterator[
         at, offset = end, max(offset, header.next_offset)
 
 
-def _decode(batch: bytes, header: BatchHeader, aborts: _Aborts, topic: str, partition: int) -> Batch:
-    if aborts.covers(header) or header.control:
+def _decode(batch: bytes, header: BatchHeader, hidden: bool, topic: str, partition: int) -> Batch:
+    if hidden:
         return Batch(topic, partition, header.base_offset, header.next_offset, [], header.size, header.max_timestamp)
     return decode_records(batch, topic, partition)
 

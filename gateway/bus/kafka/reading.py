@@ -1,4 +1,7 @@
-"""Reading on demand: batches from an offset, bounds, offsets by time. Stateless.
+"""Reading on demand: batches from an offset, bounds, offsets by time.
+
+Whoever reads on gets what the last response held beyond what was wanted then, so that the broker
+is asked less often; nothing else is remembered.
 
 What can be read is what is committed: up to the last stable offset. While another client's
 transaction is open, later events wait behind it, and `bounds` ends there too.
@@ -8,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gateway.bus.contract import Batch, Bounds
 from gateway.bus.kafka import errors, messages
@@ -18,6 +22,7 @@ from gateway.bus.kafka.decode import decode
 from gateway.bus.kafka.errors import Retry, Unreachable
 from gateway.bus.kafka.messages import EARLIEST, LATEST, Fetched
 from gateway.bus.kafka.metadata import TopicMeta
+from gateway.bus.records import HEADER_SIZE
 from gateway.errors import BusUnavailable, OffsetOutOfRange, UnknownTopic
 
 T = TypeVar("T")
@@ -25,16 +30,29 @@ T = TypeVar("T")
 #: So much is asked for even where events inflate wildly; a batch always comes whole.
 _LEAST_BYTES = 4096
 _INFLATIONS_KEPT = 1000
+#: Who asks for so much will read on: so much is asked for, and what is left of it kept for so long, of
+#: so many partitions. Compressed events take few bytes, and the broker a millisecond for each request.
+_READS_ON = 64 * 1024
+_AHEAD_BYTES, _AHEAD_SECONDS, _AHEADS = 256 * 1024, 0.5, 8
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.02, 0.5
 #: Seconds beyond the deadline for a request that began in time: it ends by itself then, and with
 #: it the connection that hangs.
 _GRACE = 0.5
 
 
+class _Ahead(NamedTuple):
+    """A response, and the offset up to which it was read; not used any more after `until`."""
+
+    fetched: Fetched
+    offset: int
+    until: float
+
+
 class Reading:
     def __init__(self, cluster: Cluster, deadline: float) -> None:
         self._cluster = cluster
         self._deadline = deadline
+        self._ahead: OrderedDict[tuple[bytes, int], _Ahead] = OrderedDict()
         self._inflation: dict[bytes, float] = {}
         """By topic id: how much heavier its events are in memory than on the wire, lately."""
 
@@ -89,8 +107,35 @@ class Reading:
             backoff = min(_LAST_BACKOFF, backoff * 2)
 
     async def _read(self, meta: TopicMeta, partition: int, offset: int, max_bytes: int) -> list[Batch]:
+        ahead = self._ahead.pop((meta.id, partition), None)
+        if ahead is not None and ahead.offset == offset and time.monotonic() < ahead.until:
+            batches, end = decode(ahead.fetched, meta.name, partition, offset, max_bytes)
+            if batches:
+                self._keep(meta, partition, ahead.fetched, batches, end)
+                return batches
+        fetched = await self._fetch(meta, partition, offset, max_bytes)
+        batches, end = decode(fetched, meta.name, partition, offset, max_bytes)
+        if batches:
+            if len(self._inflation) >= _INFLATIONS_KEPT:
+                self._inflation.clear()
+            self._inflation[meta.id] = max(1.0, sum(batch.size for batch in batches) / end)
+            self._keep(meta, partition, fetched, batches, end)
+        return batches
+
+    def _keep(self, meta: TopicMeta, partition: int, fetched: Fetched, batches: list[Batch], end: int) -> None:
+        """For who reads on from there: what a response holds beyond these batches."""
+        if len(fetched.records) - end < HEADER_SIZE:
+            return
+        until = time.monotonic() + _AHEAD_SECONDS
+        self._ahead[meta.id, partition] = _Ahead(fetched, batches[-1].next_offset, until)
+        if len(self._ahead) > _AHEADS:
+            self._ahead.popitem(last=False)
+
+    async def _fetch(self, meta: TopicMeta, partition: int, offset: int, max_bytes: int) -> Fetched:
         node = self._leader(meta, partition)
         wire_bytes = max(_LEAST_BYTES, int(max_bytes / self._inflation.get(meta.id, 1.0)))
+        if max_bytes >= _READS_ON:
+            wire_bytes = max(wire_bytes, _AHEAD_BYTES)
         request = messages.fetch(
             {meta.id: ((partition, offset),)}, max_wait_ms=0, max_bytes=wire_bytes, partition_bytes=wire_bytes
         )
@@ -103,12 +148,7 @@ class Reading:
             raise OffsetOutOfRange(meta.name, partition, offset, bounds.first, bounds.next)
         if fetched.code:
             raise _failure(fetched.code, meta.name)
-        batches, looked_at = decode(fetched, meta.name, partition, offset, max_bytes)
-        if batches:
-            if len(self._inflation) >= _INFLATIONS_KEPT:
-                self._inflation.clear()
-            self._inflation[meta.id] = max(1.0, sum(batch.size for batch in batches) / looked_at)
-        return batches
+        return fetched
 
     async def _bounds(self, meta: TopicMeta) -> list[Bounds]:
         first, last = await asyncio.gather(self._offsets(meta, EARLIEST), self._offsets(meta, LATEST))
