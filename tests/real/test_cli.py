@@ -283,9 +283,9 @@ def test_refusals_say_what_is_wrong(url: str, topic: str) -> None:
     lines = linkspan("publish", f"{topic}/x", "-", "--url", url, stdin="a\n\n" + "x" * 1_200_000 + "\nb\n")
     assert lines.returncode == 4
     assert "line 3" in lines.stderr
-    later = linkspan("subscribe", f"{topic}/**", "--filter", "a = 1", "--url", url)
-    assert later.returncode == 1
-    assert "not_available" in later.stderr
+    wrong = linkspan("subscribe", f"{topic}/**", "--filter", "a =", "--url", url)
+    assert wrong.returncode == 4
+    assert "invalid_filter" in wrong.stderr
 
 
 def test_log_verify_walks_a_log_that_was_closed(tmp_path: Path) -> None:
