@@ -137,6 +137,7 @@ class Client:
         response = self._send("GET", path, query, None, headers, timeout=SILENCE)
         if response.status >= 400:
             body = response.read()
+            response.close()
             self.close()
             raise problem(response.status, body)
         if on_open:
@@ -153,6 +154,8 @@ class Client:
             # ValueError and AttributeError: `close` came from another thread meanwhile.
             raise ConnectionLost(f"the stream from {self.url} broke: {error}") from None
         finally:
+            # The socket belongs to the response: the stream ends with its connection.
+            response.close()
             self.close()
 
     def follow(
