@@ -141,6 +141,10 @@ class Refiner:
 
     def _divert(self, topic: str, principal: Principal, event: Event, failure: StepFailed) -> None:
         self._count(event, failure)
+        if "errorreason" in event.attributes:
+            # It failed before: subscriptions that read each other's error topics would go round for ever.
+            self._lost.inc()
+            return
         told = dict(event.attributes)
         told["errorreason"] = _printable(str(failure))
         told["errorstep"] = failure.step

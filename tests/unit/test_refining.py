@@ -98,6 +98,14 @@ async def test_a_failed_event_that_cannot_be_kept_is_counted(there: House) -> No
     assert b"linkspan_transform_errors_lost_total 1.0" in there.metrics.render()
 
 
+async def test_an_event_that_failed_before_is_not_kept_again(there: House) -> None:
+    await there.bus.create_topic("failed", TopicSettings(partitions=1))
+    refinement = await make(there, transform=[{"keep": {"data": ["price"]}}], errors="failed")
+    assert refinement.transformed([stored(b"no json", errorreason="step 1 (keep)")]) == []
+    assert b"linkspan_transform_errors_lost_total 1.0" in there.metrics.render()
+    assert b"linkspan_ingress_waiting_bytes 0.0" in there.metrics.render()
+
+
 async def test_failures_without_a_topic_are_counted(there: House) -> None:
     refinement = await make(there, transform=[{"keep": {"data": ["price"]}}])
     assert refinement.transformed([stored(b"no json")]) == []
