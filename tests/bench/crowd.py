@@ -11,8 +11,11 @@ import re
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any, Protocol
+from urllib.parse import urlencode
 
+from tests.bench.share import Share
 from tests.bench.stream import (
     Broken,
     Counter,
@@ -30,6 +33,7 @@ BUFFER = 256 * 1024
 SAMPLED = 16
 PER_ADDRESS = 20_000
 Opened = tuple[socket.socket, Exact]
+Filters = Sequence[dict[str, Any]]
 
 
 def dial(port: int, number: int = 0, receive_buffer: int = 0) -> socket.socket:
@@ -73,10 +77,10 @@ def upgrade(made: socket.socket, port: int) -> None:
         raise Broken(f"no WebSocket: {head[:300]!r}")
 
 
-def open_websocket(made: socket.socket, port: int, subject: str) -> Opened:
+def open_websocket(made: socket.socket, port: int, subject: str, filters: Filters = ()) -> Opened:
     """Subscribed as sid 1."""
     upgrade(made, port)
-    request = {"id": 1, "subscribe": {"from": [f"{TOPIC}/{subject}"]}}
+    request = {"id": 1, "subscribe": {"from": [f"{TOPIC}/{subject}"], "filters": filters}}
     made.sendall(client_frame(json.dumps(request).encode()))
     answer, rest = _receive(made, ANSWER)
     if b'"ok"' not in answer or rest:
@@ -84,9 +88,10 @@ def open_websocket(made: socket.socket, port: int, subject: str) -> Opened:
     return made, WebSocketReader()
 
 
-def open_sse(made: socket.socket, port: int, subject: str) -> Opened:
+def open_sse(made: socket.socket, port: int, subject: str, filters: Filters = ()) -> Opened:
+    query = urlencode([("subject", subject), *(("filter", each["expr"]) for each in filters)], safe="*/")
     made.sendall(
-        f"GET /v1/topics/{TOPIC}/events?subject={subject} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"GET /v1/topics/{TOPIC}/events?{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         "Accept: text/event-stream\r\n\r\n".encode()
     )
     head, rest = _receive(made, HEAD)
@@ -98,26 +103,27 @@ def open_sse(made: socket.socket, port: int, subject: str) -> Opened:
     return made, reader
 
 
-OPEN: dict[str, Callable[[socket.socket, int, str], Opened]] = {"ws": open_websocket, "sse": open_sse}
+class Open(Protocol):
+    """Subscribe over a connection to the port, to a subject of the topic."""
+
+    def __call__(self, made: socket.socket, port: int, subject: str, filters: Filters = ()) -> Opened: ...
 
 
-def subject_of(view: int, views: int) -> str:
-    """What the subscribers of a view subscribe to: everything, if there is one view."""
-    return "**" if views == 1 else f"s/{view}"
+OPEN: dict[str, Open] = {"ws": open_websocket, "sse": open_sse}
 
 
 class Crowd:
-    """Subscriber i is in view `i % views`, which gets the events whose number is its own modulo `views`.
+    """Subscriber i gets its share of the events.
 
     `got` counts the events of each; an event has at least `floor` bytes. At first everything
     is parsed and checked; `count_only` ends that, and from then on only marks are counted.
     """
 
-    def __init__(self, opened: list[Opened], views: int, epoll: select.epoll, floor: int) -> None:
-        self.views = views
+    def __init__(self, opened: list[Opened], share: Share, epoll: select.epoll, floor: int) -> None:
+        self.share = share
         self._count = Counter(floor).count
         self.got = [0] * len(opened)
-        self.trackers = [Tracker(index % views, views) for index in range(len(opened))]
+        self.trackers = [Tracker(0, 1) for _ in opened]
         self.reads = self.closed = 0
         self.latencies: list[int] = []
         self.measuring = self.every = False
@@ -135,8 +141,8 @@ class Crowd:
         return sum(self.got)
 
     def slowest(self) -> int:
-        """How many events everyone has, of all that were published; with several views on average."""
-        return min(self.got) if self.views == 1 else sum(self.got) * self.views // len(self.got)
+        """How many events everyone has, of all that were published; on average if each has its own."""
+        return self.share.reached(self.got)
 
     def count_only(self) -> None:
         self._readers = None
@@ -163,7 +169,7 @@ class Crowd:
         assert self._readers is not None
         for number in self._readers[index].feed(data):
             self.got[index] += 1
-            self.trackers[index].add(number)
+            self.trackers[index].add(self.share.rank(index, number))
 
     def _sample(self, size: int) -> None:
         now = time.monotonic_ns()

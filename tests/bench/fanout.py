@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.bench.crowd import BUFFER, OPEN, TOPIC, Crowd, Opened, dial, subject_of, upgrade
+from tests.bench.crowd import BUFFER, OPEN, TOPIC, Crowd, Opened, dial, upgrade
 from tests.bench.feed import Connection, Feed
+from tests.bench.share import PRICES, Share
 from tests.bench.stream import (
     Broken,
     Exact,
@@ -117,12 +118,13 @@ class Run:
         self.options, self._server = options, server
         self.epoll = select.epoll()
         port = options.port if options.mode == "sse" else options.ws_port
+        share = Share(options.views, filters=options.filters)
         floor = len(event_text(0, 0, "s/0", options.size))
-        self.crowd = Crowd(opened(options, port), options.views, self.epoll, floor)
+        self.crowd = Crowd(opened(options, port, share), share, self.epoll, floor)
         publishers = [publisher(options, self.epoll) for _ in range(options.publishers)]
         self.others: dict[int, Callable[[int], None]] = {made.fd: made.ready for made in publishers}
         self.feed = Feed(
-            publishers, REQUEST[options.via], views=options.views, size=options.size, batch=options.batch,
+            publishers, REQUEST[options.via], share=share, size=options.size, batch=options.batch,
             rate=options.rate, window=options.window, slowest=self.crowd.slowest,
         )  # fmt: skip
         self.rss = 0.0
@@ -165,16 +167,14 @@ class Run:
     def have_all(self) -> bool:
         """Whether every subscriber has what was published for it, so far as counts tell."""
         crowd, sent = self.crowd, self.feed.sent
-        whole = sent // crowd.views
-        if min(crowd.got) < whole or not self.feed.quiet:
-            return False
-        return all(got >= expected(index, crowd.views, sent) for index, got in enumerate(crowd.got))
+        return self.feed.quiet and all(got >= crowd.share.expected(index, sent) for index, got in enumerate(crowd.got))
 
     def probe(self) -> None:
         """A few events that everyone must get and that are parsed."""
         for _ in range(PROBES // 2):
-            for first in range(0, 2 * self.crowd.views, 500):
-                self.feed.publish(min(500, 2 * self.crowd.views - first))
+            count = PRICES if self.options.filters else 2 * self.options.views
+            for first in range(0, count, 500):
+                self.feed.publish(min(500, count - first))
                 if not self.drain(lambda: self.feed.quiet):
                     raise Broken("a publisher gets no answer")
         if not self.drain(self.have_all):
@@ -197,22 +197,19 @@ class Run:
     def verdict(self) -> Figures:
         """What went wrong for the crowd, over the whole run. Counts cannot tell a repeat beside a loss."""
         crowd, sent = self.crowd, self.feed.sent
-        short = [expected(index, crowd.views, sent) - got for index, got in enumerate(crowd.got)]
+        short = [crowd.share.expected(index, sent) - got for index, got in enumerate(crowd.got)]
         found: Figures = {
             "lost": sum(max(0, missing) for missing in short),
             "duplicated": sum(max(0, -missing) for missing in short),
             "closed": crowd.closed,
         }
         if self.options.exact:
-            found["lost"] = sum(tracker.lost(sent) for tracker in crowd.trackers)
+            found["lost"] = sum(
+                tracker.lost(crowd.share.expected(index, sent)) for index, tracker in enumerate(crowd.trackers)
+            )
             found["duplicated"] = sum(tracker.duplicated for tracker in crowd.trackers)
             found["out_of_order"] = sum(tracker.late for tracker in crowd.trackers)
         return found
-
-
-def expected(index: int, views: int, sent: int) -> int:
-    """How many of the first `sent` events are for subscriber `index`."""
-    return len(range(index % views, sent, views))
 
 
 REQUEST = {
@@ -229,12 +226,9 @@ def publisher(options: argparse.Namespace, epoll: select.epoll) -> Connection:
     return Connection(made, epoll, websocket_answer)
 
 
-def opened(options: argparse.Namespace, port: int) -> list[Opened]:
+def opened(options: argparse.Namespace, port: int, share: Share) -> list[Opened]:
     begin = OPEN[options.mode]
-    return [
-        begin(dial(port, index), port, subject_of(index % options.views, options.views))
-        for index in range(options.subs)
-    ]
+    return [begin(dial(port, index), port, share.subject(index), share.filter(index)) for index in range(options.subs)]
 
 
 def percentiles(latencies: list[int]) -> Figures:
@@ -253,6 +247,10 @@ def fanout(run: Run) -> Figures:
     after = run.mark()
     run.drain(run.have_all)
     figures = {"subscribers": len(run.crowd.got), **rates(before, after)._asdict(), **percentiles(run.crowd.latencies)}
+    if run.options.filters:
+        looked_at = figures["published_per_s"] * len(run.crowd.got)
+        figures["evaluations_per_s"] = looked_at
+        figures["server_cpu_us_per_evaluation"] = figures["server_cores"] * 1e6 / max(1.0, looked_at)
     return {**figures, "server_rss_mb": run.rss, **run.verdict()}
 
 
@@ -261,7 +259,7 @@ def slow(run: Run) -> Figures:
     options = run.options
     port = options.port if options.mode == "sse" else options.ws_port
     # A small receive buffer: the kernel's would hold seconds of events.
-    begin = OPEN[options.mode](dial(port, receive_buffer=65536), port, subject_of(0, options.views))
+    begin = OPEN[options.mode](dial(port, receive_buffer=65536), port, Share(options.views).subject(0))
     slow = Slow(begin, run.epoll)
     run.others[slow.fd] = slow.ready
     run.warm()
@@ -301,10 +299,8 @@ def idle(options: argparse.Namespace, server: psutil.Process) -> Figures:
     held: list[tuple[socket.socket, Exact]] = [begin(dial(port), port, "**") for _ in range(50)]
     time.sleep(1)
     before, began = server.memory_info().rss, time.monotonic()
-    held += [
-        begin(dial(port, index), port, subject_of(index % options.views, options.views))
-        for index in range(options.subs)
-    ]
+    share = Share(options.views)
+    held += [begin(dial(port, index), port, share.subject(index)) for index in range(options.subs)]
     took = time.monotonic() - began
     time.sleep(options.warm)
     cpu = server.cpu_times()
@@ -332,6 +328,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--pid", type=int, required=True, help="of the server")
     parser.add_argument("--subs", type=int, default=500)
     parser.add_argument("--views", type=int, default=1, help="different subjects that are subscribed to; 1: the topic")
+    parser.add_argument("--filters", action="store_true", help="of all in one view, everyone has a filter of its own")
     parser.add_argument("--size", type=int, default=100, help="bytes of data in an event")
     parser.add_argument("--batch", type=int, default=100, help="events in one POST, at most")
     parser.add_argument("--rate", type=float, default=0, help="events a second; 0: as fast as subscribers follow")

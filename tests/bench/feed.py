@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from tests.bench.share import Share
 from tests.bench.stream import Broken, event_text
 
 
@@ -62,14 +63,14 @@ class Feed:
     """
 
     def __init__(
-        self, connections: list[Connection], request: Callable[[list[bytes]], bytes], *, views: int, size: int,
+        self, connections: list[Connection], request: Callable[[list[bytes]], bytes], *, share: Share, size: int,
         batch: int, rate: float, window: int, slowest: Callable[[], int],
     ) -> None:  # fmt: skip
         if not rate and window < batch:
             raise ValueError("the window must hold a batch")
         self.sent = 0
         self._connections, self._request = connections, request
-        self._views, self._size = views, size
+        self._share, self._size = share, size
         self._batch, self._rate, self._window, self._slowest = batch, rate, window, slowest
         self._base = self._began = self._first = 0
 
@@ -107,9 +108,15 @@ class Feed:
 
     def _post(self, connection: Connection, count: int, now: int) -> None:
         numbers = range(self.sent, self.sent + count)
-        paced = self._rate and self._began
+        share, paced = self._share, self._rate and self._began
         texts = [
-            event_text(number, self._time(number) if paced else now, f"s/{number % self._views}", self._size)
+            event_text(
+                number,
+                self._time(number) if paced else now,
+                f"s/{number % share.views}",
+                self._size,
+                share.price(number),
+            )
             for number in numbers
         ]
         self.sent += count

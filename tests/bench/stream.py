@@ -25,13 +25,16 @@ class Broken(Exception):
 # Events out
 
 
-def event_text(number: int, due: int, subject: str, size: int) -> bytes:
-    """A structured CloudEvent whose data has `size` bytes, at least 41; `due` in nanoseconds."""
+def event_text(number: int, due: int, subject: str, size: int, price: float | None = None) -> bytes:
+    """A structured CloudEvent whose data has `size` bytes, at least 41; `due` in nanoseconds. A
+    price is one more member of the data, beside the other."""
     filler = "x" * (size - len('{"e":""}') - 33)
+    more = "" if price is None else f'"price":{price},'
+    filler = filler[len(more) :]
     return (
         f'{{"specversion":"1.0","id":"{number:016x}","source":"//bench/publisher","type":"bench.signal",'
         f'"subject":"{subject}","datacontenttype":"application/json",'
-        f'"data":{{"e":"~{number:016x}{due:016x}{filler}"}}}}'
+        f'"data":{{{more}"e":"~{number:016x}{due:016x}{filler}"}}}}'
     ).encode()
 
 

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.crowd import Crowd, subject_of
-from tests.bench.fanout import expected, percentiles
+from routing.filters.filter import compile_expr_filter
+from tests.bench.crowd import Crowd
+from tests.bench.fanout import percentiles
 from tests.bench.feed import Connection, Feed
+from tests.bench.share import Share
 from tests.bench.stream import (
     Broken,
     Counter,
@@ -210,9 +212,32 @@ def test_a_tracker_of_one_view_expects_every_so_manyth_number() -> None:
 
 
 def test_what_a_subscriber_should_have_is_what_was_published_for_its_view() -> None:
-    assert [expected(index, 3, 7) for index in range(4)] == [3, 2, 2, 3]
-    assert subject_of(0, 1) == "**"
-    assert subject_of(2, 3) == "s/2"
+    share = Share(3)
+    assert [share.expected(index, 7) for index in range(4)] == [3, 2, 2, 3]
+    assert [share.rank(1, number) for number in (1, 4, 7)] == [0, 1, 2]
+    assert (Share().subject(0), share.subject(2), share.subject(3)) == ("**", "s/2", "s/0")
+    assert (share.filter(0), share.price(7)) == ([], None)
+
+
+def test_500_filters_differ_and_each_lets_a_tenth_of_the_prices_through() -> None:
+    share = Share(filters=True)
+    assert len({share.filter(index)[0]["expr"] for index in range(500)}) == 500
+    prices = [share.price(number) or 0 for number in range(2345)]
+    assert len({len(event_text(number, 0, "s/0", 100, price)) for number, price in enumerate(prices)}) == 1
+    for index in (0, 1, 250, 499):
+        passes = compile_expr_filter(share.filter(index)[0]["expr"]).passes
+        wanted = [number for number, price in enumerate(prices) if passes({}, b'{"price":%f}' % price)]
+        assert [share.rank(index, number) for number in wanted] == list(range(len(wanted)))
+        assert len(wanted) == share.expected(index, 2345)
+        assert share.expected(index, 2000) == 200
+    assert share.reached([100, 200]) == 1500
+
+
+def test_an_event_for_another_is_told() -> None:
+    with pytest.raises(Broken, match="event 3 is not for subscriber 0"):
+        Share(2).rank(0, 3)
+    with pytest.raises(ValueError, match="one view"):
+        Share(2, filters=True)
 
 
 def test_percentiles_are_in_milliseconds() -> None:
@@ -246,7 +271,7 @@ def test_over_a_websocket_an_answer_is_a_message() -> None:
 
 def feed_of(epoll: select.epoll, made: socket.socket, **more: float) -> tuple[Connection, Feed]:
     connection = Connection(made, epoll, http_answer)
-    options = {"views": 2, "size": 100, "batch": 10, "rate": 0, "window": 20, **more}
+    options = {"share": Share(2), "size": 100, "batch": 10, "rate": 0, "window": 20, **more}
     request = partial(http_request, "/p")
     return connection, Feed([connection], request, slowest=lambda: 0, **options)  # type: ignore[arg-type]
 
@@ -317,7 +342,7 @@ def test_a_refused_publish_ends_the_run() -> None:
 def test_a_crowd_checks_first_and_then_counts() -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     with select.epoll() as epoll:
-        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], 1, epoll, FLOOR)
+        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], Share(), epoll, FLOOR)
         for _, there in pairs:
             there.sendall(message(texts(4)))
         crowd.read(epoll.poll(1))
@@ -338,7 +363,7 @@ def test_a_crowd_checks_first_and_then_counts() -> None:
 def test_the_slowest_of_many_views_is_counted_on_average() -> None:
     pairs = [socket.socketpair() for _ in range(4)]
     with select.epoll() as epoll:
-        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], 2, epoll, FLOOR)
+        crowd = Crowd([(here, WebSocketReader()) for here, _ in pairs], Share(2), epoll, FLOOR)
         crowd.got = [3, 3, 2, 2]
         assert crowd.slowest() == 5
         crowd.close()
