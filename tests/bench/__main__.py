@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 
@@ -229,6 +230,16 @@ def views(folder: Path, seconds: float) -> None:
         say_live("500 WebSockets, 500 views, bursts of 500", fanout(where, seconds, *spread), None, 200_000, 0)
 
 
+def filters(folder: Path, seconds: float) -> None:
+    """500 subscribers of one topic, each with a filter that no index helps: a tenth passes."""
+    apart = ("--filters", "--batch", 500, "--window", 4000, "--publishers", 4)
+    with live(folder) as where:
+        figures = fanout(where, seconds, *apart)
+    say_live("500 WebSockets, 500 filters, bursts of 500", figures, None, 200_000, 0)
+    say("  evaluations of a filter", figures["evaluations_per_s"], "per s", "target 2,000,000")
+    say("  server CPU of an evaluation, its deliveries included", figures["server_cpu_us_per_evaluation"] * 1000, "ns")
+
+
 def streams(folder: Path, seconds: float) -> None:
     with live(folder) as where:
         for name, flags, _, _ in BURSTS:
@@ -264,8 +275,15 @@ def fanout_slow(where: Sequence[str | int], seconds: float) -> Figures:
     return figures
 
 
+DISTINCT = {
+    "subjects": (),
+    "patterns": ("--pattern", "s/{}/*", "--subject", "s/{}/a"),
+    "symbols": ("--symbols", "--pattern", "s/**", "--subject", "s/x"),
+}
+
+
 def index() -> None:
-    for name, flags in (("subjects", ()), ("patterns", ("--pattern", "s/{}/*", "--subject", "s/{}/a"))):
+    for name, flags in DISTINCT.items():
         figures = program("index", *flags)
         say(f"an event among 100 subscriptions on distinct {name}", figures["few_us_per_event"] * 1000, "ns")
         ratio = f"ratio {figures['ratio']:.2f}, target under 2"
@@ -273,9 +291,56 @@ def index() -> None:
         say("  memory of a subscription", figures["kb_per_subscription"] * 1024, "bytes")
 
 
+# Filters, transforms, schemas: the programs that measure them, in their own processes
+
+
+def routing() -> None:
+    """What each costs an event, beside what is asked for and a floor of the same run."""
+    rules, dialects = program("filters", "--json"), program("dialects")
+    for row in cast(list[dict[str, Any]], rules["filters"]):
+        compared = f"by hand {row['by_hand_us'] * 1000:,.0f}"
+        if row["cel_us"] is not None:
+            compared += f", cel-python {row['cel_us'] * 1000:,.0f}"
+        say_cost(f"filter: {row['name']}", row["cold_us"], row["at_most_us"], compared)
+    plain, payload = (f"floor {dialects[name] * 1000:,.0f}" for name in ("floor_attribute", "floor_payload"))
+    for name in ("exact", "exact_three", "prefix", "shorthand", "sql"):
+        say_cost(f"filters: {name}", dialects[name], DIALECTS.get(name), plain)
+    say_cost("filters: payload", dialects["payload"], 0.6, payload)
+    for name in ("prefixes", "prices"):
+        say_cost(f"one of 500 different filters: {name}", dialects[f"different_500_{name}"], 0.5, "")
+    say_cost("the one among 100 that wants a symbol", dialects["equal_100"], None, "")
+    ratio = f"ratio {dialects['equal_ratio']:.2f}, target under 2"
+    say_cost("  among 100,000", dialects["equal_100000"], None, ratio)
+    transforms, schemas = cast(dict[str, Any], program("transforms")), program("schemas")
+    floor = f"decode and encode {transforms['floor'] * 1000:,.0f}"
+    for name in (name for name, row in transforms.items() if isinstance(row, dict)):
+        target = 3.0 if name.startswith("keep") else None
+        say_cost(f"transform: {name}", transforms[name]["batch"], target, floor)
+    floor = f"read the payload {schemas['floor_us'] * 1000:,.0f}"
+    for name, what in SCHEMAS.items():
+        say_cost(f"schema: {what}", schemas[name], 1.0 if name == "json_compiled_us" else None, floor)
+
+
+DIALECTS = {"exact": 0.15, "sql": 0.15, "exact_three": 0.5}
+SCHEMAS = {
+    "json_compiled_us": "JSON Schema, compiled",
+    "json_us": "JSON Schema, from bytes",
+    "json_batch_us": "JSON Schema, in a publish of 500",
+    "avro_us": "Avro, from bytes",
+    "protobuf_us": "Protobuf, from bytes",
+}
+
+
+def say_cost(what: str, us: float, target_us: float | None, beside: str) -> None:
+    """Of an event, in nanoseconds."""
+    target = "" if target_us is None else f"target under {target_us * 1000:,.0f}"
+    say(what, us * 1000, "ns an event", ", ".join(part for part in (beside, target) if part))
+
+
 LIVE: dict[str, Callable[[Path, float], None]] = {
     "live": websockets,
     "views": views,
+    "filters": filters,
     "sse": streams,
     "connections": connections,
     "slow": slow,
@@ -289,7 +354,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--only", choices=("embedded", "single", "kafka", "idle", *LIVE))
+    parser.add_argument("--only", choices=("embedded", "single", "kafka", "idle", "routing", *LIVE))
     options = parser.parse_args()
     os.environ["PYTHONUNBUFFERED"] = "1"
     with tempfile.TemporaryDirectory(prefix="linkspan-bench-") as place:
@@ -301,6 +366,8 @@ def main() -> None:
                 "POST of 500 events, 8 connections, embedded log (fsync)",
                 folder / "embedded", options.seconds, (), figures["append_events_per_s"], 300_000,
             )  # fmt: skip
+        if options.only in (None, "routing"):
+            routing()
         if options.only in (None, "single"):
             for turn in range(2):
                 (folder / f"single{turn}").mkdir()

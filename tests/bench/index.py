@@ -1,9 +1,10 @@
 """What an event costs with many subscriptions of which one wants it: the delivery engine in this process.
 
 Every batch has one event for each of `--batch` subjects, spread evenly over the subscriptions,
-so that each event goes to one view and one sink whatever their number. Prints one JSON line:
-CPU of the loop's thread for each event, the bus's own share (the same without subscriptions)
-taken off.
+so that each event goes to one view and one sink whatever their number. With `--symbols` each
+subscription wants one symbol, by a filter, and their patterns may all be alike. Prints one JSON
+line: CPU of the loop's thread for each event, the bus's own share (the same without
+subscriptions) taken off.
 """
 
 from __future__ import annotations
@@ -27,16 +28,28 @@ from gateway.delivery.form import EndCause
 from gateway.delivery.live import Views
 from gateway.delivery.position import LATEST
 from gateway.delivery.reader import Reader, ReadRequest
+from gateway.delivery.refine import Refinement
 from gateway.delivery.tail import TailHub
 from gateway.errors import LinkspanError
 from gateway.formats import decode_batch
 from gateway.operate.metrics import Metrics
 from gateway.operate.runtime import tune_collector
 from protocols.websocket.forms import native_form
+from routing.filters.filter import compile_filters
 from tests.bench.stream import event_text
 
 TOPIC = "bench"
 WAIT_S = 60.0
+
+
+def symbol(number: int) -> str:
+    return f"S{number}"
+
+
+def wanted(symbol: str) -> Refinement:
+    """The filter of a subscription that wants one symbol."""
+    chosen = compile_filters([{"exact": {"type": "bench.signal", "symbol": symbol}}])
+    return Refinement(chosen, None, lambda event, failure: None)
 
 
 class Tally:
@@ -85,17 +98,21 @@ class Bench:
         await self._hub.close()
         await self._bus.close()
 
-    async def subscribe(self, first: int, end: int, pattern: str) -> None:
+    async def subscribe(self, first: int, end: int, pattern: str, symbols: bool) -> None:
         for number in range(first, end):
-            request = ReadRequest((parse_pattern(f"{TOPIC}/{pattern.format(number)}"),), LATEST)
+            source = parse_pattern(f"{TOPIC}/{pattern.format(number)}")
+            request = ReadRequest((source,), LATEST, wanted(symbol(number)) if symbols else None)
             session = await self.views.subscribe(request, ANONYMOUS, native_form(b"1", 0), self.tally)
             session.begin()
 
-    async def batch(self, subjects: list[str], *, delivered: bool) -> None:
-        """Append one event for each subject, and wait until all were delivered."""
-        texts = [event_text(self._sent + at, 0, subject, 100) for at, subject in enumerate(subjects)]
+    async def batch(self, numbers: list[int], subject: str, *, symbols: bool, delivered: bool) -> None:
+        """Append one event for each of some subscriptions, and wait until all were delivered."""
+        texts = [event_text(self._sent + at, 0, subject.format(number), 100) for at, number in enumerate(numbers)]
         self._sent += len(texts)
         events = decode_batch(b"[" + b",".join(texts) + b"]", len(texts))
+        if symbols:
+            for event, number in zip(events, numbers, strict=True):
+                event.attributes["symbol"] = symbol(number)
         came = self.tally.expect(len(events))
         await self._bus.append(TOPIC, events)
         if delivered:
@@ -109,8 +126,8 @@ class Bench:
         for turn in range(6):
             began = time.thread_time()
             for number in range(options.batches):
-                subjects = [options.subject.format((number + at * (known // size)) % known) for at in range(size)]
-                await self.batch(subjects, delivered=subscriptions > 0)
+                numbers = [(number + at * (known // size)) % known for at in range(size)]
+                await self.batch(numbers, options.subject, symbols=options.symbols, delivered=subscriptions > 0)
             if turn:  # the first one warms up
                 rounds.append((time.thread_time() - began) * 1e6 / (options.batches * size))
         return min(rounds)
@@ -123,10 +140,10 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         tune_collector()
         process = psutil.Process()
         floor = await bench.cost(0, options)
-        await bench.subscribe(0, options.few, options.pattern)
+        await bench.subscribe(0, options.few, options.pattern, options.symbols)
         few = await bench.cost(options.few, options)
         before, began = process.memory_info().rss, time.monotonic()
-        await bench.subscribe(options.few, options.many, options.pattern)
+        await bench.subscribe(options.few, options.many, options.pattern, options.symbols)
         took, held = time.monotonic() - began, process.memory_info().rss - before
         many = await bench.cost(options.many, options)
     finally:
@@ -148,6 +165,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=100, help="events in a batch, each with a subject of its own")
     parser.add_argument("--batches", type=int, default=200)
     parser.add_argument("--pattern", default="s/{}", help="what subscription {} subscribes to")
+    parser.add_argument("--symbols", action="store_true", help="each subscription wants one symbol of its pattern")
     parser.add_argument("--subject", default="s/{}", help="the subject of an event for subscription {}")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="linkspan-index-") as place:
