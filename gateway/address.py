@@ -9,25 +9,16 @@ Doors convert their own spelling; what they hand in is this.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import msgspec
 
 from gateway.automaton import Automaton
 from gateway.errors import InvalidAddress
+from routing.addresses import WILDCARDS, parse_segments, topic_fault
+from routing.attributes import subject_fault
 
-MAX_TOPIC = 249
-#: Kafka stores the subject as a header and a key; this keeps both far below its limits.
-MAX_SUBJECT_BYTES = 4096
-
-#: Of subjects and of patterns: what matching costs is their product.
-MAX_SEGMENTS = 128
-
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}\Z")
-_SUBJECT_ILLEGAL = re.compile(r"[+#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _WILD = frozenset(("*", "**"))
-_WILDCARDS = {"*": "*", "+": "*", "**": "**", "#": "**"}
 
 
 def check_topic(name: str, *, internal: bool = False) -> str:
@@ -36,24 +27,10 @@ def check_topic(name: str, *, internal: bool = False) -> str:
     Names that begin with `_` are refused unless `internal`; `.` and `..` are not legal
     in Kafka.
     """
-    if not _TOPIC.match(name) or name in (".", ".."):
-        raise InvalidAddress(f"{name[:80]!r} is not a topic name: 1 to {MAX_TOPIC} of the characters A-Z a-z 0-9 . _ -")
-    if name[0] == "_" and not internal:
-        raise InvalidAddress(f"topic {name!r} is internal: names that begin with '_' are reserved")
+    fault = topic_fault(name, internal=internal)
+    if fault:
+        raise InvalidAddress(fault)
     return name
-
-
-def subject_fault(subject: str) -> str | None:
-    """Say what is wrong with a subject, or None. For hot paths that collect faults."""
-    if _SUBJECT_ILLEGAL.search(subject):
-        return "a subject has no '+', '#' or control characters"
-    if "*" in subject and not _WILDCARDS.keys().isdisjoint(subject.split("/")):
-        return "'*' and '**' are wildcards, not subject segments"
-    if len(subject) > MAX_SUBJECT_BYTES // 4 and len(subject.encode()) > MAX_SUBJECT_BYTES:
-        return f"a subject has at most {MAX_SUBJECT_BYTES} bytes"
-    if len(subject) >= MAX_SEGMENTS and subject.count("/") >= MAX_SEGMENTS:
-        return f"a subject has at most {MAX_SEGMENTS} segments"
-    return None
 
 
 def check_subject(subject: str) -> str:
@@ -109,8 +86,8 @@ def parse_pattern(text: str, *, internal: bool = False) -> Pattern:
     `a/**/**` collapses to `a/**`. Raises InvalidAddress, with the place of the fault.
     """
     topic, slash, rest = text.partition("/")
-    if topic in _WILDCARDS:
-        topic = _WILDCARDS[topic]
+    if topic in WILDCARDS:
+        topic = WILDCARDS[topic]
     else:
         check_topic(topic, internal=internal)
     return Pattern(topic, parse_subject_pattern(rest) if slash else None)
@@ -118,24 +95,10 @@ def parse_pattern(text: str, *, internal: bool = False) -> Pattern:
 
 def parse_subject_pattern(text: str) -> tuple[str, ...]:
     """Parse the subject part of a pattern into its segments."""
-    segments: list[str] = []
-    for place, segment in enumerate(text.split("/"), 1):
-        wild = _WILDCARDS.get(segment)
-        if len(segment) > 2 and not segment.strip("*"):
-            raise InvalidAddress(
-                f"pattern {text[:80]!r}, segment {place}: '*' is one segment, '**' any number; "
-                f"{segment[:20]!r} is neither"
-            )
-        if wild is None and _SUBJECT_ILLEGAL.search(segment):
-            raise InvalidAddress(
-                f"pattern {text[:80]!r}, segment {place}: '+' and '#' stand alone, and there are no control characters"
-            )
-        if wild == "**" and segments and segments[-1] == "**":
-            continue
-        segments.append(segment if wild is None else wild)
-    if len(segments) > MAX_SEGMENTS:
-        raise InvalidAddress(f"pattern {text[:80]!r}: a pattern has at most {MAX_SEGMENTS} segments")
-    return tuple(segments)
+    try:
+        return parse_segments(text)
+    except ValueError as error:
+        raise InvalidAddress(f"pattern {text[:80]!r}, {error}") from None
 
 
 def matches_subject(segments: tuple[str, ...] | None, subject: str | None) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, cast, overload
 
-from gateway.event import Event, Value
+from gateway.event import Event
+from routing.attributes import Value
 
 Column = str | list[Any]
 """A value that all have, or one for each."""

@@ -14,8 +14,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from gateway.event import Event, Value
+from gateway.event import Event
 from gateway.shapes import is_json
+from routing.attributes import Value
 
 _Kind: TypeAlias = Literal["json", "text", "bytes"]
 

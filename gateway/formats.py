@@ -21,8 +21,9 @@ import msgspec
 
 from gateway.columns import Columns
 from gateway.errors import Fault, InvalidEvent, TooLarge
-from gateway.event import REQUIRED, RULED, Event, Value, attribute_fault, event_faults, now_rfc3339, uuid7
+from gateway.event import Event, event_faults, now_rfc3339, uuid7
 from gateway.shapes import INT32, MAX_MEMBERS, SAFE_LENGTH, Shapes, data_of
+from routing.attributes import CHECKS, REQUIRED, Value, attribute_fault
 
 MAX_FAULTS = 20
 #: Each costs time on the exact path, and memory in a decoder once it is learned.
@@ -277,7 +278,7 @@ def _plain(members: dict[str, msgspec.Raw]) -> dict[str, Value] | None:
     except msgspec.DecodeError:
         return None
     attributes = dict(zip(names, values, strict=True))
-    special = {name: attributes[name] for name in RULED if name in attributes}
+    special = {name: attributes[name] for name in CHECKS if name in attributes}
     if event_faults(special):
         return None
     text = "".join([value for value in values if type(value) is str])

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 from gateway.columns import Columns
 from gateway.errors import TooLarge, UnknownSchema
-from gateway.event import Event, Value
+from gateway.event import Event
 from gateway.schemas import Schemas
 from gateway.validation import REASON, TopicSchema
+from routing.attributes import Value
 from routing.formats import decoder_for
 from routing.schemas import Schema
 

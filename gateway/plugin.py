@@ -51,7 +51,7 @@ from gateway.errors import (
     Unavailable,
     UnsupportedContent,
 )
-from gateway.event import Event, Value, event_faults, now_rfc3339
+from gateway.event import Event, event_faults, now_rfc3339
 from gateway.formats import adapt, decode_batch, decode_event, with_subject
 from gateway.ingress import Ingress, Outcome
 from gateway.operate.connections import Connection, Connections
@@ -65,6 +65,7 @@ from gateway.schemas import SchemaInfo, Schemas, SchemaVersion
 from gateway.topics import TopicDefaults, Topics, TopicView
 from gateway.trial import Trial
 from gateway.validation import ON_INVALID, TopicSchema, published_members
+from routing.attributes import Value
 from routing.schemas import KINDS, LEVELS, MAX_TEXT
 
 

@@ -27,7 +27,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from gateway.columns import Column, Columns
-from gateway.event import MAX_ATTRIBUTE_BYTES, STRING_ILLEGAL, Event, attribute_fault
+from gateway.event import Event
+from routing.attributes import MAX_ATTRIBUTE_BYTES, STRING_ILLEGAL, attribute_fault
 
 MEMBER = {"data": msgspec.Raw, "data_base64": str, "specversion": Literal["1.0"]}
 INT32: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]

@@ -21,9 +21,9 @@ from gateway.bus.contract import Bus, TopicChange, TopicHealth, TopicInfo, Topic
 from gateway.bus.settings import refuse
 from gateway.bus.tables import Table
 from gateway.errors import Fault, Forbidden, InvalidAddress, LinkspanError, TopicExists, UnknownTopic
-from gateway.event import attribute_fault
 from gateway.schemas import Schemas
 from gateway.validation import TopicSchema
+from routing.attributes import attribute_fault
 
 TABLE = "_linkspan.topics"
 #: Seconds for which "there is no such topic" is believed without asking again.

@@ -16,10 +16,11 @@ import msgspec
 from auth.principal import Principal
 from gateway.envelope import encode_event
 from gateway.errors import Fault, InvalidInput, InvalidTransform, LinkspanError, NotFound
-from gateway.event import Event, Value
+from gateway.event import Event
 from gateway.formats import decode_sketch
 from gateway.refining import Refiner
 from gateway.routes import Router
+from routing.attributes import Value
 from routing.errors import Invalid, RoutingError
 from routing.examples import DEFAULTS, home_of, try_route
 from routing.filters.compile import compile_cesql, compile_expr

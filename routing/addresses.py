@@ -1,8 +1,8 @@
 """Patterns of addresses, and where they meet: what routes read from, and what they write to. Pure.
 
-The language is that of the gateway (a test compares the two): a topic, then the subject's segments,
-`*` for one and `**` for any number, `+` and `#` for the same. What a route writes to is a pattern as
-well, with a hole for each field of its template; a route can cause another where the two meet.
+The language is a topic, then the subject's segments, `*` for one and `**` for any number, `+` and `#`
+for the same. What a route writes to is a pattern as well, with a hole for each field of its
+template; a route can cause another where the two meet.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from typing import TypeAlias
 
 import msgspec
 
-from routing.attributes import CHECKS
+from routing.attributes import MAX_SEGMENTS, SEGMENT_ILLEGAL
 
 MAX_TOPIC = 249
-MAX_SEGMENTS = 128
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}\Z")
-_SEGMENT_ILLEGAL = re.compile(r"[+#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_WILDCARDS = {"*": "*", "+": "*", "**": "**", "#": "**"}
+WILDCARDS = {"*": "*", "+": "*", "**": "**", "#": "**"}
 
 
 class Hole(msgspec.Struct, frozen=True):
@@ -50,39 +48,36 @@ class Address(msgspec.Struct, frozen=True):
         return meet(self, Address(topic, None if subject is None else tuple(subject.split("/"))))
 
 
-def topic_fault(name: str) -> str | None:
-    """Say what is wrong with the name of a topic, or None."""
+def topic_fault(name: str, *, internal: bool = False) -> str | None:
+    """Say what is wrong with the name of a topic, or None. Names that begin with `_` are for
+    `internal` ones; `.` and `..` are not legal in Kafka."""
     if not _TOPIC.match(name) or name in (".", ".."):
         return f"{name[:80]!r} is not a topic name: 1 to {MAX_TOPIC} of the characters A-Z a-z 0-9 . _ -"
-    if name[0] == "_":
+    if name[0] == "_" and not internal:
         return f"topic {name[:80]!r} is internal: names that begin with '_' are reserved"
     return None
-
-
-def subject_fault(subject: str) -> str | None:
-    """Say what is wrong with a subject, or None."""
-    return CHECKS["subject"](subject)
 
 
 def parse_address(text: str) -> Address:
     """Read a pattern such as `signals/equities/*`. Raises ValueError that says what is wrong."""
     topic, slash, rest = text.partition("/")
-    if topic in _WILDCARDS:
-        topic = _WILDCARDS[topic]
+    if topic in WILDCARDS:
+        topic = WILDCARDS[topic]
     else:
         fault = topic_fault(topic)
         if fault:
             raise ValueError(fault)
-    return Address(topic, _segments(rest) if slash else None)
+    return Address(topic, parse_segments(rest) if slash else None)
 
 
-def _segments(text: str) -> tuple[Segment, ...]:
-    segments: list[Segment] = []
+def parse_segments(text: str) -> tuple[str, ...]:
+    """The subject part of a pattern; `a/**/**` collapses to `a/**`. Raises ValueError as `parse_address`."""
+    segments: list[str] = []
     for place, segment in enumerate(text.split("/"), 1):
-        wild = _WILDCARDS.get(segment)
+        wild = WILDCARDS.get(segment)
         if len(segment) > 2 and not segment.strip("*"):
             raise ValueError(f"segment {place}: '*' is one segment, '**' any number; {segment[:20]!r} is neither")
-        if wild is None and _SEGMENT_ILLEGAL.search(segment):
+        if wild is None and SEGMENT_ILLEGAL.search(segment):
             raise ValueError(f"segment {place}: '+' and '#' stand alone, and there are no control characters")
         if wild == "**" and segments and segments[-1] == "**":
             continue

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from routing.addresses import Address, parse_address, subject_fault, topic_fault
+from routing.addresses import Address, parse_address, topic_fault
 from routing.attributes import CHECKS, Value, attribute_fault, name_fault
 from routing.errors import InvalidFilter, InvalidRoute
 from routing.examples import shape_faults
@@ -202,7 +202,7 @@ class _Reader:
         rest = None
         if subject is not None:
             rest = self._template(subject, "subject", subject_at, address or subject, len(topic) + 1 if address else 0)
-        for template, check, at in ((name, topic_fault, topic_at), (rest, subject_fault, subject_at)):
+        for template, check, at in ((name, topic_fault, topic_at), (rest, CHECKS["subject"], subject_at)):
             if template is not None and (fault := _literal_fault(template, check)):
                 self.fault(at, fault)
         return None if name is None or len(self.faults) > before else Target(name, rest)

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from routing.addresses import Address, Hole, Segment, subject_fault, topic_fault
-from routing.attributes import Value, attribute_fault
+from routing.addresses import Address, Hole, Segment, topic_fault
+from routing.attributes import CHECKS, Value, attribute_fault
 from routing.batch import Batch, Decode, EventLike, Paths, Plain
 from routing.filters.filter import Filter
 from routing.templates import Field, Filled, Template, Unfilled
@@ -161,7 +161,7 @@ class Route(msgspec.Struct, frozen=True):
         topics = _filled(target.topic, topic_fault, f"to[{number}].topic", batch, topic, places, failed)
         if target.subject is None:
             return topics, None
-        return topics, _filled(target.subject, subject_fault, f"to[{number}].subject", batch, topic, places, failed)
+        return topics, _filled(target.subject, CHECKS["subject"], f"to[{number}].subject", batch, topic, places, failed)
 
     def _send(
         self,

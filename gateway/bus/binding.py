@@ -10,15 +10,9 @@ from __future__ import annotations
 import time
 
 from gateway.errors import LinkspanError
-from gateway.event import (
-    REQUIRED,
-    Event,
-    Value,
-    attribute_fault,
-    canonical,
-    name_legal,
-)
+from gateway.event import Event
 from gateway.formats import decode_event
+from routing.attributes import REQUIRED, Value, attribute_fault, canonical, name_legal
 
 _STRUCTURED = "application/cloudevents+json"
 _CONTENT_TYPE = "content-type"

@@ -14,7 +14,8 @@ from itertools import chain, repeat
 from operator import attrgetter, itemgetter
 
 from gateway.columns import Columns
-from gateway.event import Event, Value, canonical
+from gateway.event import Event
+from routing.attributes import Value, canonical
 
 _MISSING_LENGTH = b"\x01"  # -1: null
 _KEPT = 16384

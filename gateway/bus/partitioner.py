@@ -9,7 +9,8 @@ from aiokafka.partitioner import murmur2
 from gateway.bus.binding import key_of
 from gateway.columns import Columns
 from gateway.errors import Fault, InvalidEvent
-from gateway.event import Event, canonical
+from gateway.event import Event
+from routing.attributes import canonical
 
 
 class Partitioner:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from gateway.address import Pattern, is_literal, subject_patterns
 from gateway.automaton import Automaton
-from gateway.event import Value, canonical
+from routing.attributes import Value, canonical
 from routing.filters.predicates import Equality, symbol_of
 
 T = TypeVar("T", bound=Hashable)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias
 
-from gateway.event import Event, Value
+from gateway.event import Event
+from routing.attributes import Value
 from routing.batch import Batch, Decode, Paths
 from routing.filters.filter import Filter
 from routing.transforms.failure import StepFailed

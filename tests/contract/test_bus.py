@@ -12,7 +12,8 @@ from aiokafka.partitioner import murmur2
 from gateway.bus.contract import Bounds, Bus, TopicSettings
 from gateway.bus.records import encoded_size
 from gateway.errors import OffsetOutOfRange, TooLarge, UnknownTopic
-from gateway.event import Event, canonical
+from gateway.event import Event
+from routing.attributes import canonical
 from tests.conftest import eventually
 from tests.contract.conftest import Rig
 from tests.harness.events import READ_BYTES, Sink, event, events, ids, read_partition, read_topic

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.bus.contract import Batch, Bus, BusHealth, TopicChange
-from gateway.event import Event, Value
+from gateway.event import Event
+from routing.attributes import Value
 
 READ_BYTES = 1024 * 1024
 

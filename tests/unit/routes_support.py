@@ -11,11 +11,12 @@ from gateway.bus.contract import Position, TopicSettings
 from gateway.bus.memory import MemoryBus
 from gateway.bus.tables import Table
 from gateway.config.model import Limits
-from gateway.event import Event, Value
+from gateway.event import Event
 from gateway.ingress import Ingress
 from gateway.operate.metrics import Metrics
 from gateway.routes import Router, Workflow
 from gateway.topics import TABLE, Topics
+from routing.attributes import Value
 from tests.unit.test_tables import follow_of
 
 Spec = Mapping[str, Any]

@@ -7,17 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.address import (
-    MAX_SEGMENTS,
     check_subject,
     check_topic,
     matches_subject,
     parse_pattern,
     parse_subject_pattern,
     split_address,
-    subject_fault,
     subject_patterns,
 )
 from gateway.errors import InvalidAddress
+from routing.attributes import MAX_SEGMENTS, subject_fault
 from tests.unit.test_automaton import by_definition
 
 

@@ -10,7 +10,8 @@ from gateway.bus import records
 from gateway.bus.columns import encode_columns
 from gateway.bus.contract import Compression
 from gateway.bus.inflate import CODECS
-from gateway.event import Event, Value
+from gateway.event import Event
+from routing.attributes import Value
 from tests.harness.events import event, events
 
 VALUES = st.one_of(st.sampled_from(["", "a", "é", "x" * 200]), st.text(max_size=5), st.booleans(), st.integers(-3, 3))
