@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import ROOT, eventually
 from tests.harness.browser import FOREIGN, BrowserMissing, Page, browser
+from tests.harness.lacking import lack
 from tests.real.test_cli import Running, gateway
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
@@ -45,7 +46,7 @@ async def page() -> AsyncIterator[Page]:
         async with browser() as made:
             yield made
     except BrowserMissing as missing:
-        pytest.skip(str(missing))
+        lack(missing)
 
 
 def flags(origin: str) -> list[str]:

@@ -22,6 +22,7 @@ from websockets.typing import Subprotocol
 
 from tests.conftest import ROOT, wait_until
 from tests.harness import node
+from tests.harness.lacking import lack
 from tests.real.test_cli import Running, gateway
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.slow]
@@ -190,7 +191,7 @@ def test_ws_of_node_follows_and_publishes(running: Running) -> None:
     try:
         told = node.run("follow.mjs", running.urls["websocket"], "node/**", "30", "10")
     except node.NodeMissing as missing:
-        pytest.skip(str(missing))
+        lack(missing)
     assert sorted(told["seen"]) == sorted(
         [*(f"http-{number}" for number in range(20)), *(f"ws-{number}" for number in range(10))]
     )

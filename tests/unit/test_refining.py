@@ -12,8 +12,9 @@ from gateway.bus.contract import TopicSettings
 from gateway.errors import Forbidden, InvalidFilter, InvalidInput, InvalidTransform, UnknownTopic
 from gateway.event import Event
 from gateway.refining import Refiner, transform_functions
-from tests.unit.http_support import House, house, permitted
+from tests.unit.http_support import House, house
 from tests.unit.live_support import until
+from tests.unit.parts_support import permitted
 
 
 @pytest.fixture

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
-
-from auth.principal import ANONYMOUS, Principal
-from gateway.bus.contract import TopicSettings
-from gateway.bus.memory import MemoryBus
-from gateway.bus.tables import Table
-from gateway.config.model import Limits, ListenerSettings
-from gateway.delivery.live import Views
-from gateway.delivery.reader import Reader
-from gateway.delivery.tail import TailHub
-from gateway.errors import Unauthenticated
-from gateway.event import Event
-from gateway.ingress import Ingress
-from gateway.lookups import Lookups
-from gateway.operate.connections import Connections
-from gateway.operate.metrics import Metrics
-from gateway.refining import Refiner
-from gateway.routes import Router
-from gateway.schemas import TABLE as SCHEMAS_TABLE
-from gateway.schemas import Schemas
-from gateway.topics import TABLE, Topics
-from gateway.trial import Trial
+from gateway.config.model import Limits
 from protocols.websocket.connection import Connection
 from protocols.websocket.handshake import CLOUDEVENTS, NATIVE, PATH
 from protocols.websocket.listener import WebSocketListener
 from protocols.websocket.plugin import plugin
 from protocols.websocket.settings import WebSocketSettings
-from tests.unit.http_support import event, permitted, stored_event
+from tests.unit.http_support import event, stored_event
+from tests.unit.parts_support import Parts
 
 __all__ = ["CLOUDEVENTS", "NATIVE", "Client", "Port", "Refused", "event", "frame", "handshake", "port", "stored_event"]
 
@@ -44,76 +23,15 @@ TEXT, BINARY, CLOSE, PING, PONG, CONT = 1, 2, 8, 9, 10, 0
 DEADLINE = 10.0
 
 
-class Port:
-    """The parts that a plug-in sees of the gateway, real ones, and one WebSocket listener on a free port."""
+class Port(Parts):
+    """With a WebSocket listener."""
 
-    def __init__(self, limits: Limits, *, auto_create: bool = False) -> None:
-        self.name = "test"
-        self.limits = limits
-        self.logger: Any = structlog.get_logger("test")
-        self.anonymous = True
-        self.metrics = Metrics(process=False)
-        self.connections = Connections()
-        self.bus = MemoryBus()
-        self.hub = TailHub(self.bus)
-        self.table = Table(self.bus, TABLE, self.hub.wake_on, "//test")
-        self.schema_table = Table(self.bus, SCHEMAS_TABLE, self.hub.wake_on, "//test")
-        self.schemas = Schemas(self.schema_table, permitted)
-        self.topics = Topics(self.bus, self.table, permitted, auto_create=auto_create, schemas=self.schemas)
-        self.router = Router((), (), self.metrics, self.topics.ensure)
-        self.ingress = Ingress(self.bus, self.topics, limits, self.metrics, permitted, self.schemas, self.router)
-        self.reader = Reader(self.bus, self.hub, limits, metrics=self.metrics, authorise=permitted)
-        self.lookups = Lookups(self.reader, limits.memory)
-        self.refiner = Refiner(self.ingress, self.topics, self.lookups, self.metrics, permitted, functions={})
-        self.trial = Trial(self.refiner, self.router)
-        self.views = Views(self.reader, self.hub, limits, self.metrics)
-        self.context: ssl.SSLContext | None = None
-        self.listener: WebSocketListener
-        self.port = 0
+    plugin = plugin
 
-    def tls(self, settings: ListenerSettings) -> ssl.SSLContext | None:
-        return self.context
-
-    def authenticate(self, credentials: str | None) -> Principal:
-        if credentials == "alice":
-            return Principal("alice")
-        if credentials is not None:
-            raise Unauthenticated("nobody knows this token")
-        return ANONYMOUS
-
-    async def start(self, settings: WebSocketSettings) -> None:
-        await self.bus.start()
-        self.hub.listen(self.topics.on_topic)
-        self.hub.start()
-        self.table.start()
-        self.schema_table.start()
-        await self.bus.create_topic("t", TopicSettings(partitions=1))
-        listener = plugin.build(settings, self)
-        assert isinstance(listener, WebSocketListener)
-        self.listener = listener
-        [address, *_] = await listener.start()
-        self.port = address.port
-
-    async def close(self) -> None:
-        await self.listener.close()
-        await self.ingress.close()
-        await self.views.close()
-        await self.lookups.close()
-        await self.reader.close()
-        await self.topics.close()
-        await self.table.close()
-        await self.schema_table.close()
-        await self.hub.close()
-        await self.bus.close()
-
-    async def store(self, *events: Event, topic: str = "t") -> None:
-        await self.topics.ensure(topic, ANONYMOUS)
-        await self.ingress.submit(topic, list(events), ANONYMOUS)
-
-    async def stored(self, topic: str = "t") -> list[Event]:
-        """Everything that the bus has of partition 0."""
-        batches = await self.bus.read(topic, 0, 0, 2**30)
-        return [event for batch in batches for event in batch.events]
+    @property
+    def listener(self) -> WebSocketListener:
+        assert isinstance(self.door, WebSocketListener)
+        return self.door
 
     @property
     def clients(self) -> list[Connection]:
