@@ -113,7 +113,8 @@ def subject_of(event: Event) -> str | None:
     """
     raw = event.raw
     if isinstance(raw, dict):
-        return event.subject
+        value = raw.get("subject")
+        return value if value is None or type(value) is str else str(value)
     headers = dict(raw)
     encoded = headers.get(_SUBJECT)
     kind = headers.get(_CONTENT_TYPE)

@@ -132,6 +132,11 @@ class SubjectIndex(Generic[T]):
         """Whether any value wants only some of the events."""
         return bool(self._exact) or self._patterns > 0 or self._selective is not None
 
+    @property
+    def selective(self) -> bool:
+        """Whether any value wants only events with some text in an attribute."""
+        return self._selective is not None
+
     def add(self, value: T, patterns: tuple[Pattern, ...], equality: Equality | None = None) -> None:
         """Patterns that do not match the topic do nothing. A value is added once.
 

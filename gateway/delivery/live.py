@@ -8,7 +8,7 @@ reads the log at its own pace and comes back (`gateway.delivery.session`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -76,6 +76,7 @@ class Views:
         # By the topics that they name; "**" for a wildcard.
         self._following: dict[str, dict[Scope, None]] = {}
         self._opening: dict[Scope, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._figures: dict[str, ScopeFigures] = {}
         self.catching_up = 0
         self.overflows = _by_policy(metrics, "linkspan_overflows_total", "Subscribers whose sink was full.")
@@ -132,10 +133,10 @@ class Views:
         for scope in list(self._scopes.values()):
             for session in list(scope.sessions):
                 session.end("closed")
-        opening = list(self._opening.values())
-        for task in opening:
-            task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def views(self) -> list[ViewFigures]:
         """The SHOWN largest views, those with the most members first."""
@@ -159,14 +160,21 @@ class Views:
         request = msgspec.structs.replace(session.request, start=Start("cursor", cursor=place.cursor))
         return await self._reader.open(request, session.principal)
 
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task that ends with these views at the latest: one for each session that catches up, and for
+        each scope that is opened or follows the log."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def reach(self, scope: Scope) -> None:
         """Return when the scope follows the live edge. Raises as `subscribe`."""
         if scope.opened:
             return
         opening = self._opening.get(scope)
         if opening is None:
-            work = self._open(scope)
-            opening = self._opening[scope] = asyncio.get_running_loop().create_task(work, name=f"open {scope.label}")
+            opening = self._opening[scope] = self.spawn(self._open(scope), f"open {scope.label}")
         await asyncio.shield(opening)
 
     # Inside
@@ -179,7 +187,9 @@ class Views:
             sources = tuple(Pattern(name, _EVERYTHING) for name in sorted(names))
             label = "*" if "**" in names else ",".join(sorted(names))
             figures = partial(self._figures_of, label)
-            scope = Scope(label, figures, self.pace, sources, principal, lambda over: self._forget(key, over))
+            scope = Scope(
+                label, figures, self.pace, self.spawn, sources, principal, lambda over: self._forget(key, over)
+            )
             self._scopes[key] = scope
             for name in names:
                 self._following.setdefault(name, {})[scope] = None

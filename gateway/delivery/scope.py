@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -72,11 +72,13 @@ class Scope:
         label: str,
         figures: Callable[[], ScopeFigures],
         pace: Pace,
+        spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
         sources: tuple[Pattern, ...],
         principal: Principal,
         ended: Callable[[Scope], None],
     ) -> None:
         self.label, self._make_figures, self._pace, self._ended = label, figures, pace, ended
+        self._spawn = spawn
         self._figures: ScopeFigures | None = None
         self.sources, self.principal = sources, principal
         self._stream: Stream | None = None
@@ -239,7 +241,7 @@ class Scope:
         if self._stream is None:
             return
         if not self._stream.live:
-            self._following = asyncio.get_running_loop().create_task(self._follow(), name=f"follow {self.label}")
+            self._following = self._spawn(self._follow(), f"follow {self.label}")
             return
         delivery = self._take()
         if delivery is not None:

@@ -202,7 +202,7 @@ class Session:
             self._place = None
             self._scope.admit(self)
         else:
-            self._task = asyncio.get_running_loop().create_task(self._catch_up(), name="catch up")
+            self._task = self._views.spawn(self._catch_up(), "catch up")
             self._views.catching_up += 1
 
     async def _catch_up(self) -> None:
